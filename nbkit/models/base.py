@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nbkit import config
 from nbkit.data.dataset import TrainingView
+from nbkit.data.sampling import Batch
 from nbkit.errors import UserError, nearest
 
 
@@ -53,17 +54,7 @@ class Inputs:
         )
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Training triples and the generator of every random draw inside a step.
-
-    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers.
-    """
-
-    users: Tensor
-    positives: Tensor
-    negatives: Tensor
-    generator: torch.Generator
+__all__ = ["Batch", "CollaborativeRecommender", "Inputs", "Paper", "Recommender", "build_model", "model_class", "registry"]
 
 
 class Recommender(nn.Module, ABC):

@@ -1,0 +1,1 @@
+"""Side-by-side measurements: run one with ``python -m benchmarks.epoch --help`` from the repository root."""

@@ -1,0 +1,78 @@
+"""Training triples: every positive once an epoch, each with one negative by exact rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nbkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training triples and the generator of every random draw inside a step.
+
+    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers.
+    """
+
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor
+    generator: torch.Generator
+
+
+class TripleSampler:
+    """Draws (user, positive, negative) triples; a negative is uniform over the items that occur in training and that
+    the user did not train on. Source: MMRec's protocol for pairwise losses.
+
+    Shapes: ``pairs`` ``(P, 2)`` distinct training pairs; everything lives on the device of ``pairs``.
+
+    Raises:
+        UserError: no training pairs, or a user whose training items are all the items there are.
+    """
+
+    def __init__(self, pairs: Tensor, num_users: int, num_items: int) -> None:
+        if not len(pairs):
+            raise UserError("training split is empty; expected at least one (user, item) pair")
+        self.pairs, self.num_items = pairs, num_items
+        self.candidates = torch.unique(pairs[:, 1])  # items that occur in training
+        self.keys = torch.sort(pairs[:, 0] * num_items + pairs[:, 1]).values
+        full = torch.nonzero(torch.bincount(pairs[:, 0], minlength=num_users) >= len(self.candidates))
+        if len(full):
+            raise UserError(
+                f"user row {int(full[0])} trained on all {len(self.candidates)} items; expected at least one item left as a negative"
+            )
+
+    def _observed(self, users: Tensor, items: Tensor) -> Tensor:
+        keys = users * self.num_items + items
+        place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
+        return self.keys[place] == keys
+
+    def negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One negative item for each user in the list: ``(B,) -> (B,)``."""
+
+        def draw(count: int) -> Tensor:
+            chosen = torch.randint(len(self.candidates), (count,), generator=generator, device=users.device)
+            return self.candidates[chosen]
+
+        items = draw(len(users))
+        again = torch.nonzero(self._observed(users, items)).flatten()
+        while len(again):
+            items[again] = draw(len(again))
+            again = again[self._observed(users[again], items[again])]
+        return items
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """All training pairs in a new random order, each with a negative, in batches."""
+        order = torch.randperm(len(self.pairs), generator=generator, device=self.pairs.device)
+        users, positives = self.pairs[order].unbind(1)
+        negatives = self.negatives(users, generator)
+        for rows in zip(users.split(batch_size), positives.split(batch_size), negatives.split(batch_size), strict=True):
+            yield Batch(*rows, generator)
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches an epoch."""
+        return -(-len(self.pairs) // batch_size)

@@ -1,0 +1,1 @@
+"""Judging: exact ranking, metrics, statistics, and the one door to the test split."""

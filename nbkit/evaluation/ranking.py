@@ -1,0 +1,130 @@
+"""Exact full ranking in bounded memory: scores of a few users at a time, masked, cut to the best K."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbkit.errors import UserError
+from nbkit.evaluation.metrics import per_user_metrics
+from nbkit.models.base import CollaborativeRecommender, Recommender
+
+Score = Callable[[Tensor], Tensor]  # users (B,) -> scores of all items (B, I)
+
+# Scores held at a time: enough for BLAS to work well, small enough to stay in the processor's cache.
+CPU_BUDGET, CUDA_BUDGET = 2**21, 2**28
+
+
+class PairTable:
+    """Pairs grouped by user, so that the items of a list of users are found without a search."""
+
+    def __init__(self, pairs: np.ndarray | Tensor, num_users: int, device: torch.device | str = "cpu") -> None:
+        pairs = torch.as_tensor(np.array(pairs) if isinstance(pairs, np.ndarray) else pairs, device=device).reshape(-1, 2)
+        self.items = pairs[torch.argsort(pairs[:, 0], stable=True), 1]
+        self.counts = torch.bincount(pairs[:, 0], minlength=num_users)  # (U,)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def entries(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """For users ``(B,)``: the place in the list and the item of each of their pairs, both ``(n,)``."""
+        counts = self.counts[users]
+        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        first = torch.repeat_interleave(self.starts[users] - (counts.cumsum(0) - counts), counts)
+        return place, self.items[first + torch.arange(len(place), device=users.device)]
+
+
+def top_k(scores: Tensor, k: int) -> Tensor:
+    """Items of the ``k`` highest scores, highest first, equal scores by lower item number; -1 where only -inf is left.
+
+    Shapes: ``scores`` ``(B, I)``, result ``(B, k)`` int64.
+    """
+    width = scores.shape[1]
+    values, items = scores.topk(min(k + 1, width), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(1)
+    if tied.any():  # topk promises no order among equals: sort these rows for certain
+        values[tied], items[tied] = (t[:, : items.shape[1]] for t in scores[tied].sort(dim=1, descending=True, stable=True))
+    items = items.masked_fill(values == -torch.inf, -1)[:, :k]
+    return items if width >= k else torch.nn.functional.pad(items, (0, k - width), value=-1)
+
+
+@torch.inference_mode()
+def scorer(model: Recommender) -> Score:
+    """Scores of a model in evaluation mode; a collaborative one propagates once, not once a chunk."""
+    model.eval()
+    if isinstance(model, CollaborativeRecommender):
+        user_vectors, item_vectors = model.embeddings()
+        transposed = item_vectors.T
+        return lambda users: user_vectors[users] @ transposed
+    return model.score
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Best items and hits of ranked users. Shapes: ``users`` ``(n,)``, ``items`` and ``hits`` ``(n, K)``, ``relevant`` ``(n,)``."""
+
+    users: Tensor
+    items: Tensor
+    hits: Tensor
+    relevant: Tensor
+
+
+def rank(score: Score, users: Tensor, k: int, exclude: Sequence[PairTable], num_items: int, *, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Best ``k`` items of each user, in chunks of (users ``(B,)``, items ``(B, k)``); excluded pairs are never candidates.
+
+    Memory is ``chunk × I`` scores; the default chunk keeps that product constant.
+    """
+    budget = CUDA_BUDGET if users.is_cuda else CPU_BUDGET
+    for some in users.split(chunk or max(1, budget // num_items)):
+        scores = score(some)
+        for table in exclude:
+            scores[table.entries(some)] = -torch.inf
+        yield some, top_k(scores, k)
+
+
+class Evaluator:
+    """Full-ranking evaluation of held-out pairs, prepared once and used for every epoch.
+
+    Shapes: ``target`` ``(P, 2)`` held-out (user, item) pairs; ``exclude`` pairs that are no candidates: train alone
+    (MMRec's masking) or train and validation. Users without a held-out item are not ranked.
+    """
+
+    def __init__(
+        self,
+        target: np.ndarray,
+        exclude: Sequence[np.ndarray],
+        num_users: int,
+        num_items: int,
+        *,
+        ks: Sequence[int] = (5, 10, 20, 50),
+        device: torch.device | str = "cpu",
+        chunk: int | None = None,
+    ) -> None:
+        self.num_items, self.ks, self.chunk = num_items, tuple(ks), chunk
+        self.target = PairTable(target, num_users, device)
+        self.exclude = [PairTable(pairs, num_users, device) for pairs in exclude]
+        self.users = torch.nonzero(self.target.counts).flatten()
+
+    @torch.inference_mode()
+    def rank(self, score: Score) -> Ranking:
+        """Rank all items for every user with a held-out item."""
+        k, parts = max(self.ks), []
+        for some, items in rank(score, self.users, k, self.exclude, self.num_items, chunk=self.chunk):
+            relevant = torch.zeros(len(some), self.num_items, dtype=torch.bool, device=some.device)
+            relevant[self.target.entries(some)] = True
+            parts.append((items, relevant.gather(1, items.clamp(min=0)) & (items >= 0)))
+        if not parts:
+            raise UserError("nothing to rank: no user has a held-out interaction in this split")
+        items, hits = (torch.cat(column) for column in zip(*parts, strict=True))
+        return Ranking(self.users, items, hits, self.target.counts[self.users])
+
+    def per_user(self, score: Score) -> dict[str, Tensor]:
+        """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``)."""
+        ranking = self.rank(score)
+        return per_user_metrics(ranking.hits, ranking.relevant, ks=self.ks)
+
+    def __call__(self, model: Recommender) -> dict[str, float]:
+        """Means over users: what early stopping sees."""
+        return {name: float(values.mean()) for name, values in self.per_user(scorer(model)).items()}

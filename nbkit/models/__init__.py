@@ -1,0 +1,1 @@
+"""The recommenders, one paper a file."""

@@ -1,0 +1,41 @@
+"""BPR: matrix factorisation trained on the order of pairs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nbkit.config import Dim, Weight
+from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.layers import bpr_loss, embedding, norm_penalty
+
+
+class BPR(CollaborativeRecommender):
+    """A user and an item vector each; the observed item shall score above a random other.
+
+    s_ui = p_u · q_i;  L = -mean log σ(s_ui - s_uj) + reg · norms(p_u, q_i, q_j).
+
+    Shapes: ``users`` P ``(U, D)``, ``items`` Q ``(I, D)``. Source: Rendle et al., UAI 2009, eq. 4 and section 4.3.1.
+    """
+
+    name = "bpr"
+    paper = Paper("BPR: Bayesian Personalized Ranking from Implicit Feedback", "UAI 2009", "https://arxiv.org/abs/1205.2618")
+    modalities = "none"
+
+    def __init__(self, inputs: Inputs, *, dim: Dim = 64, reg: Weight = 0.1, generator: torch.Generator) -> None:
+        super().__init__()
+        self.reg = reg
+        self.users = embedding(inputs.num_users, dim, generator)
+        self.items = embedding(inputs.num_items, dim, generator)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        user = F.embedding(batch.users, self.users)
+        positive, negative = F.embedding(batch.positives, self.items), F.embedding(batch.negatives, self.items)
+        return {
+            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "reg": self.reg * norm_penalty(user, positive, negative),
+        }
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        return self.users, self.items

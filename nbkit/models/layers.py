@@ -1,0 +1,83 @@
+"""The few building blocks that models share; every random draw comes from the generator given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
+    """A Xavier-uniform table ``(rows, dim)``."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim), generator=generator))
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """A linear map with Xavier-uniform weights ``(outputs, inputs)`` and zero bias."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class FeatureTable(nn.Module):
+    """Raw item features of one modality, ``(I, D_m)``: frozen unless ``trained``, and then a parameter like any other.
+
+    MMRec's code trains them (31.6 million weights for Baby); papers describe them as given. Frozen is the default here.
+    """
+
+    table: Tensor
+
+    def __init__(self, features: Tensor, *, trained: bool = False) -> None:
+        super().__init__()
+        if trained:
+            self.table = nn.Parameter(features.clone())
+        else:
+            self.register_buffer("table", features, persistent=False)
+
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """Rows of the given items ``(B, D_m)``, or all ``(I, D_m)``."""
+        return self.table if items is None else F.embedding(items, self.table)
+
+
+class ProjectedFeatures(nn.Module):
+    """A feature table and its linear projection to ``dim``; a batch projects only its distinct items.
+
+    Shapes: ``forward(items)`` ``(B,) -> (B, dim)``; ``forward()`` ``(I, dim)``.
+    """
+
+    def __init__(self, features: Tensor, dim: int, generator: torch.Generator, *, trained: bool, bias: bool = True) -> None:
+        super().__init__()
+        self.features = FeatureTable(features, trained=trained)
+        self.project = linear(features.shape[1], dim, generator, bias=bias)
+
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        if items is None:
+            return self.project(self.features())
+        distinct, place = torch.unique(items, return_inverse=True)
+        return F.embedding(place, self.project(self.features(distinct)))
+
+
+def concatenated(features: Mapping[str, Tensor]) -> Tensor:
+    """All modalities side by side in the order of their names: ``(I, sum of D_m)``."""
+    return torch.cat([features[name] for name in sorted(features)], dim=1)
+
+
+def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """``-mean log σ(s⁺ - s⁻)`` of scores ``(B,)``. Source: BPR (Rendle et al., UAI 2009, eq. 4)."""
+    return F.softplus(negative - positive).mean()
+
+
+def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
+    """Norms of the batch's embeddings ``(B, D)``, over their number of rows.
+
+    Plain Frobenius norms by default, as in MMRec's code, so that published weights mean the same here; ``squared`` gives
+    half the sum of squares, as papers write it.
+    """
+    count = rows[0].shape[0]
+    if squared:
+        return torch.stack([r.square().sum() for r in rows]).sum() / (2 * count)
+    return torch.stack([r.norm() for r in rows]).sum() / count

@@ -1,0 +1,55 @@
+"""LightGCN: propagation over the user-item graph and nothing else."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nbkit.config import Dim, Layers, Weight
+from nbkit.graphs import user_item_graph
+from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.layers import bpr_loss, embedding, norm_penalty
+
+
+class LightGCN(CollaborativeRecommender):
+    """Embeddings averaged over 0 … L hops of the normalised user-item graph.
+
+    Z = mean_l Âˡ [P; Q];  s_ui = z_u · z_i;  L = -mean log σ(s_ui - s_uj) + reg · norms(p_u, q_i, q_j).
+
+    Shapes: ``nodes`` ``(U + I, D)``, users first. Source: He et al., SIGIR 2020, eq. 3-8; the norms of the batch's ego
+    embeddings stand for the paper's ‖E⁰‖² (as in MMRec's code, so that its published weights apply).
+    """
+
+    name = "lightgcn"
+    paper = Paper("LightGCN: Simplifying and Powering Graph Convolution Network", "SIGIR 2020", "https://arxiv.org/abs/2002.02126")
+    modalities = "none"
+
+    def __init__(
+        self, inputs: Inputs, *, dim: Dim = 64, layers: Layers = 3, reg: Weight = 1e-3, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.layers, self.reg, self.num_users = layers, reg, inputs.num_users
+        users = embedding(inputs.num_users, dim, generator)
+        items = embedding(inputs.num_items, dim, generator)
+        # One table for all nodes: no concatenation in each step, one fused update.
+        self.nodes = torch.nn.Parameter(torch.cat([users.detach(), items.detach()]))
+        self.graph = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
+
+    def propagated(self) -> Tensor:
+        """Z ``(U + I, D)``."""
+        return self.graph.propagate(self.nodes, self.layers)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        z = self.propagated()
+        positives, negatives = batch.positives + self.num_users, batch.negatives + self.num_users
+        user, positive, negative = (F.embedding(rows, z) for rows in (batch.users, positives, negatives))
+        ego = [F.embedding(rows, self.nodes) for rows in (batch.users, positives, negatives)]
+        return {
+            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "reg": self.reg * norm_penalty(*ego),
+        }
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        z = self.propagated()
+        return z[: self.num_users], z[self.num_users :]

@@ -1,0 +1,109 @@
+"""What makes a run repeatable: seeds, the code's identity and a record of the environment."""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RECORDED = ("nbkit", "torch", "torch-geometric", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "plotly", "papermill")
+
+
+def generator(seed: int, purpose: str, device: str = "cpu") -> Any:
+    """A torch generator of its own for each purpose, so that one more draw here never shifts the draws there."""
+    import torch
+
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def numpy_generator(seed: int, purpose: str) -> Any:
+    """The same for NumPy."""
+    import numpy as np
+
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def _strip(self, node: Any) -> Any:
+        self.generic_visit(node)
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return node
+
+    visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _strip
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """A hash of what the modules compute: their syntax trees, so that comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(name)
+        tree = _WithoutDocstrings().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def git_sha(folder: str = ".") -> str:
+    """The commit that is checked out in ``folder``, with ``+`` behind it where files differ; empty outside git."""
+    try:
+        sha = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
+        if sha.returncode:
+            return ""
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, timeout=5
+        )
+        return sha.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit, kept beside each run."""
+    import torch
+
+    versions = {}
+    for name in RECORDED:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git": git_sha(),
+        "versions": versions,
+    }
+
+
+@cache
+def tune_allocator() -> bool:
+    """Let glibc keep large blocks: it otherwise hands each big tensor back to the kernel and page-faults the next.
+
+    Returns whether it took effect (Linux with glibc only); it changes speed alone, never a number.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(mmap_threshold, 1 << 30)) and bool(mallopt(trim_threshold, 2**31 - 1))

@@ -1,0 +1,1 @@
+"""Fitting: one loop, its checkpoint, its callbacks."""

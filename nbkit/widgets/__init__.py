@@ -1,0 +1,1 @@
+"""Widgets: state, then compute, then view."""
