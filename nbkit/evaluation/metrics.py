@@ -1,7 +1,8 @@
 """Ranking metrics per user, computed from the few hits alone, and what top lists do beyond accuracy.
 
-Every accuracy metric here is a sum over a user's hits of a *gain*, divided by an *ideal* of that user. So a metric is
-one function from the hits to ``(gain, ideal)``, and the work follows the number of hits, not of users times places.
+Every accuracy metric here is a sum over a user's hits of a *gain*, divided by an *ideal* of that user. So a
+metric is one function from the hits to ``(gain, ideal)``, and the work follows the number of hits, not of
+users times places.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nbkit.errors import UserError, nearest
 
-# (place (H,), order (H,), relevant (U,), K) -> (gain of each hit (H,), what a user is measured against (U,) or scalar)
+# (place (H,), order (H,), relevant (U,), K) -> (gain of each hit (H,), ideal of each user (U,) or of all ())
 Metric = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
@@ -24,7 +25,7 @@ def recall(place: Tensor, order: Tensor, relevant: Tensor, k: int) -> tuple[Tens
 
 
 def ndcg(place: Tensor, order: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Binary discounted gain, sum of 1 / log2(place + 1) over the hits, against that of min(n, K) hits on top."""
+    """Binary discounted gain, 1 / log2(place + 1) summed over hits, against that of min(n, K) hits on top."""
     best = (1 / torch.arange(2, k + 2, dtype=place.dtype, device=place.device).log2()).cumsum(0)  # (K,)
     return 1 / (place + 1).log2(), best[relevant.clamp(1, k).long() - 1]
 
@@ -65,20 +66,24 @@ METRICS: Mapping[str, Metric] = {
 def per_user_metrics(
     hits: Tensor, relevant: Tensor, ks: Sequence[int] = (5, 10, 20, 50), names: Sequence[str] = tuple(METRICS)
 ) -> dict[str, Tensor]:
-    """Scores of every user, keyed ``"recall@20"`` and so on, float64 ``(U,)``; nan for users with nothing relevant.
+    """Scores of every user by name (``"recall@20"``), float64 ``(U,)``; nan for users with nothing relevant.
 
-    Shapes: ``hits`` ``(U, Kmax)`` bool, whether the item at that place is relevant, best place first; ``relevant``
-    ``(U,)`` int, the user's number n of relevant items, found or not. A user's score does not depend on the other users.
+    Shapes: ``hits`` ``(U, Kmax)`` bool, whether the item at that place is relevant, best place first;
+    ``relevant`` ``(U,)`` int, the user's number n of relevant items, found or not. A user's score does not
+    depend on the other users.
 
     Raises:
-        UserError: unknown metric, a K outside 1 … Kmax, arrays that do not match, more hits than relevant items.
+        UserError: unknown metric, a K outside 1 … Kmax, arrays that do not match, more hits than relevant
+        items.
     """
     _check(hits, relevant, ks, names)
     user, column = hits.nonzero(as_tuple=True)  # (H,), sorted by user, then place
     found = torch.bincount(user, minlength=len(hits))  # (U,)
     if (wrong := (found > relevant).nonzero()).numel():
         row = int(wrong[0])
-        raise UserError(f"user row {row} has {int(found[row])} hits, expected at most its {int(relevant[row])} relevant items")
+        raise UserError(
+            f"user row {row} has {int(found[row])} hits, expected at most {int(relevant[row])}, its relevant items"
+        )
     first = found.cumsum(0) - found
     order = (torch.arange(len(user), device=hits.device) - first[user] + 1).double()
     place = (column + 1).double()
@@ -86,12 +91,16 @@ def per_user_metrics(
 
     keys = [(name, k) for name in names for k in ks]
     parts = [METRICS[name](place, order, total, k) for name, k in keys]
-    gains = torch.stack([torch.where(place <= k, gain, 0) for (_, k), (gain, _) in zip(keys, parts, strict=True)], dim=1)
-    # segment_reduce adds the hits of a user in order, on every device: the sums do not depend on chunks or threads
+    gains = torch.stack(
+        [torch.where(place <= k, gain, 0) for (_, k), (gain, _) in zip(keys, parts, strict=True)], dim=1
+    )
+    # segment_reduce adds the hits of a user in order, so the sums depend on no chunk, thread or device
     sums = torch.segment_reduce(gains, "sum", lengths=found, axis=0, initial=0)  # (U, keys)
     unknown = relevant == 0
     scores = (column_sum / ideal for column_sum, (_, ideal) in zip(sums.unbind(1), parts, strict=True))
-    return {f"{name}@{k}": s.masked_fill(unknown, torch.nan) for (name, k), s in zip(keys, scores, strict=True)}
+    return {
+        f"{name}@{k}": s.masked_fill(unknown, torch.nan) for (name, k), s in zip(keys, scores, strict=True)
+    }
 
 
 def mean_metrics(
@@ -99,7 +108,9 @@ def mean_metrics(
 ) -> dict[str, float]:
     """Means over users, unrounded; users without a score (nan) are left out, or count as 0 if so chosen."""
     if without_relevant not in ("skip", "zero"):
-        raise UserError(f"without_relevant is {without_relevant!r}; {nearest(without_relevant, ('skip', 'zero'))}")
+        raise UserError(
+            f"without_relevant is {without_relevant!r}; {nearest(without_relevant, ('skip', 'zero'))}"
+        )
     if not per_user:
         return {}
     table = torch.stack(list(per_user.values()))  # (metrics, U)
@@ -108,7 +119,7 @@ def mean_metrics(
 
 
 def exposure(topk: Tensor, num_items: int) -> Tensor:
-    """How often each item stands in a top list, ``(I,)`` int64; negative entries of ``topk`` ``(U, K)`` are empty places.
+    """How often each item stands in a top list, ``(U, K)`` item rows -> ``(I,)`` int64; -1 is an empty place.
 
     Raises:
         UserError: an item row outside the catalogue.
@@ -132,7 +143,7 @@ def gini(topk: Tensor, num_items: int) -> float:
 
 
 def novelty(topk: Tensor, popularity: Tensor) -> Tensor:
-    """Mean self-information of the recommended items, -log2 of their share of training interactions, in bits: ``(U,)``.
+    """Mean self-information of each list, -log2 of an item's share of training interactions: ``(U,)``, bits.
 
     An item that training never saw counts as seen once. ``popularity`` ``(I,)`` holds training counts.
     Source: Vargas and Castells, RecSys 2011 (free discovery).
@@ -142,7 +153,7 @@ def novelty(topk: Tensor, popularity: Tensor) -> Tensor:
 
 
 def popularity_percentile(popularity: Tensor) -> Tensor:
-    """Share of items that are less popular, those equally popular counted half: ``(I,)`` in (0, 1), mean 0.5."""
+    """Share of items that are less popular, equally popular ones counted half: ``(I,)``, mean 0.5."""
     ranked = popularity.sort().values
     below, up_to = (torch.searchsorted(ranked, popularity, right=right) for right in (False, True))
     return (below + up_to).double() / (2 * len(popularity))
@@ -152,11 +163,12 @@ def popularity_bias(topk: Tensor, popularity: Tensor, history: Tensor) -> dict[s
     """How popular a user's list is, alone and against what the user chose before; each value is ``(U,)``.
 
     ``popularity``: mean training count of the recommended items (its mean over users is ARP); ``popularity_lift``:
-    the same over that of the history, minus 1; ``percentile`` and ``percentile_lift``: mean popularity percentile, and
-    its difference from the history's, which a few blockbusters cannot dominate. Lifts of users without history are nan.
+    the same over that of the history, minus 1; ``percentile`` and ``percentile_lift``: mean popularity
+    percentile, and its difference from the history's, which a few blockbusters cannot dominate. Lifts of
+    users without history are nan.
 
-    Shapes: ``topk`` ``(U, K)`` item rows; ``popularity`` ``(I,)`` training counts; ``history`` ``(P, 2)`` pairs of
-    (row of ``topk``, item row). Source: Abdollahpouri et al., RecSys 2020 (popularity lift).
+    Shapes: ``topk`` ``(U, K)`` item rows; ``popularity`` ``(I,)`` training counts; ``history`` ``(P, 2)``
+    pairs of (row of ``topk``, item row). Source: Abdollahpouri et al., RecSys 2020 (popularity lift).
     """
     user, item = history.unbind(1)
     chosen = torch.bincount(user, minlength=len(topk))
@@ -187,7 +199,7 @@ def _check(hits: Tensor, relevant: Tensor, ks: Sequence[int], names: Sequence[st
             raise UserError(f"unknown metric {name!r}; {nearest(name, METRICS)}")
     if hits.dtype != torch.bool or hits.ndim != 2 or relevant.shape != hits.shape[:1]:
         raise UserError(
-            f"hits are {hits.dtype} {tuple(hits.shape)} with {tuple(relevant.shape)} counts of relevant items; "
+            f"hits are {hits.dtype} {tuple(hits.shape)}, counts of relevant items {tuple(relevant.shape)}; "
             "expected bool (U, Kmax) and (U,)"
         )
     for k in ks:

@@ -57,8 +57,8 @@ def scorer(model: Recommender) -> Score:
     if isinstance(model, CollaborativeRecommender):
         user_vectors, item_vectors = model.embeddings()
         transposed = item_vectors.T
-        return lambda users: user_vectors[users] @ transposed
-    return model.score
+        return torch.inference_mode()(lambda users: user_vectors[users] @ transposed)
+    return torch.inference_mode()(model.score)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""What every registered model owes; a new model joins by having a file in nbkit/models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nbkit import repro
+from nbkit.config import settings_of
+from nbkit.data.sampling import Batch, TripleSampler
+from nbkit.errors import UserError
+from nbkit.evaluation.final import validation_evaluator
+from nbkit.evaluation.ranking import scorer
+from nbkit.models.base import CollaborativeRecommender, Inputs, Recommender, build_model, registry
+from nbkit.training.checkpoint import load_weights, save_weights, snapshot
+from nbkit.training.loop import TrainSettings, fit, make_optimizer, train_epoch
+
+MODELS = sorted(registry())
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+QUICK = TrainSettings(epochs=40, batch_size=64, lr=0.02, patience=100)
+
+
+def build(name, data, seed=0, **settings) -> Recommender:
+    return build_model(name, data.sealed(), settings, repro.generator(seed, "weights"))
+
+
+def batches(data, seed=0, device="cpu"):
+    sampler = TripleSampler(torch.from_numpy(data.train.pairs()).to(device), data.num_users, data.num_items)
+    return sampler.epoch(64, repro.generator(seed, "training", device))
+
+
+def one_batch(data, seed=0, device="cpu") -> Batch:
+    return next(batches(data, seed, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", MODELS)
+def test_planted_structure_is_found(name, device, world):
+    model = build(name, world)
+    evaluator = validation_evaluator(world, ks=[2], device=device)
+    untrained = evaluator(model.to(device))["recall@2"]
+    fit(model, world, QUICK, seed=0, device=device)
+    # Two of 26 unseen items are the user's held-out ones: chance is .08, what propagation alone finds is more.
+    assert evaluator(model)["recall@2"] > max(0.8, untrained)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_losses_fall(name, world):
+    result = fit(build(name, world), world, QUICK, seed=0)
+    assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_batch_scores_as_its_users_do_one_by_one(name, world):
+    model = build(name, world).eval()
+    users = torch.tensor([3, 0, 17])
+    with torch.inference_mode():
+        together = model.score(users)
+        alone = torch.cat([model.score(users[n : n + 1]) for n in range(3)])
+    assert together.shape == (3, world.num_items)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_weights_give_the_same_scores(name, world, tmp_path):
+    model = build(name, world)
+    fit(model, world, TrainSettings(epochs=2, batch_size=64), seed=0)
+    save_weights(tmp_path / "model.safetensors", snapshot(model))
+    other = build(name, world, seed=1)
+    users = torch.arange(world.num_users)
+    with torch.inference_mode():
+        assert not torch.equal(scorer(other)(users), scorer(model)(users))
+        load_weights(other, tmp_path / "model.safetensors")
+        assert torch.equal(scorer(other)(users), scorer(model)(users))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_is_optimised_and_receives_gradient(name, world):
+    model = build(name, world)
+    optimizer = make_optimizer(model, TrainSettings())
+    optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert optimised == {id(p) for p in model.parameters()}
+    before = snapshot(model)
+    train_epoch(model, batches(world), optimizer, loss_scale={})
+    for parameter, value in model.named_parameters():
+        assert value.grad is not None, parameter
+        assert value.grad.abs().sum() > 0, parameter
+        assert not torch.equal(value, before[parameter]), parameter
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluation_draws_nothing_and_repeats_exactly(name, world):
+    model = build(name, world)
+    train_epoch(model, batches(world), make_optimizer(model, TrainSettings()), loss_scale={})
+    users = torch.arange(world.num_users)
+    with torch.inference_mode():
+        first = scorer(model)(users)
+        torch.rand(7)
+        assert torch.equal(first, scorer(model)(users))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_draw_comes_from_the_global_generator(name, world):
+    state = torch.get_rng_state()
+    model = build(name, world)
+    train_epoch(model, batches(world), make_optimizer(model, TrainSettings()), loss_scale={})
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_seeds_give_equal_weights(name, world):
+    models = [build(name, world) for _ in range(2)]
+    for model in models:
+        fit(model, world, TrainSettings(epochs=3, batch_size=64), seed=5)
+    for parameter, value in models[0].state_dict().items():
+        assert torch.equal(value, models[1].state_dict()[parameter]), parameter
+
+
+@pytest.mark.parametrize("modalities", [(), ("text",), ("image", "text"), ("audio", "image", "text")])
+@pytest.mark.parametrize("name", MODELS)
+def test_works_with_any_number_of_modalities_or_says_why_not(name, modalities, make_planted):
+    data = make_planted(modalities)
+    if registry()[name].modalities == "any" and not modalities:
+        with pytest.raises(UserError, match="needs item features"):
+            build(name, data)
+        return
+    losses = build(name, data).losses(one_batch(data))
+    assert losses
+    assert all(part.ndim == 0 and torch.isfinite(part) for part in losses.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_strangers_without_training_pairs_get_finite_scores(name, world):
+    stranger, train = 5, world.train
+    data = world.replace(train=train.take((train.user != stranger) & (train.item != 9)))
+    with torch.inference_mode():
+        assert torch.isfinite(build(name, data).eval().score(torch.tensor([stranger]))).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_embeddings_explain_the_scores(name, world):
+    model = build(name, world).eval()
+    if not isinstance(model, CollaborativeRecommender):
+        pytest.fail("this suite needs an `encode` case for sequential models")
+    with torch.inference_mode():
+        users, items = model.embeddings()
+        exported = model.export()
+    assert users.shape[0] == world.num_users
+    assert items.shape == (world.num_items, users.shape[1])
+    expected = exported["user"].detach() @ exported["item"].detach().T
+    torch.testing.assert_close(scorer(model)(torch.arange(world.num_users)), expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_where_it_comes_from_and_what_may_be_set(name):
+    cls = registry()[name]
+    assert cls.paper.link.startswith("https://")
+    assert "Source:" in (cls.__doc__ or "")
+    assert "Shapes:" in (cls.__doc__ or "")
+    for setting in settings_of(cls).values():
+        assert setting.help, setting.name
+        assert not setting.required, setting.name
+
+
+def test_a_model_is_given_nothing_that_is_held_out(world):
+    inputs = Inputs.from_view(world.sealed())
+    held_out = {tuple(p) for p in world.test.open("rewrite").pairs()} | {tuple(p) for p in world.valid.pairs()}
+    assert not held_out & {tuple(p) for p in inputs.pairs.numpy()}
+    assert np.array_equal(inputs.pairs.numpy(), world.train.pairs())
+
+
+def test_an_unknown_model_or_setting_is_one_line_with_the_nearest_name(world):
+    with pytest.raises(UserError, match="did you mean 'lightgcn'"):
+        build("lightgnc", world)
+    with pytest.raises(UserError, match="did you mean 'layers'"):
+        build("lightgcn", world, layer=2)
+    with pytest.raises(UserError, match="dim = 0; expected int in 1"):
+        build("bpr", world, dim=0)
+    with pytest.raises(UserError, match="dim = '64'; expected int"):
+        build("bpr", world, dim="64")
