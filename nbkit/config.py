@@ -62,6 +62,8 @@ class Setting:
         """The value in the declared type; UserError naming the setting, the value and what was expected."""
         try:
             value = _coerce(self.type, value)
+        except UserError:  # a nested settings object has said it better
+            raise
         except (TypeError, ValueError):
             raise UserError(f"{where}: {self.name} = {value!r}; expected {self.type_name}") from None
         for number in value if isinstance(value, tuple) else (value,):
@@ -111,10 +113,10 @@ def _coerce(kind: Any, value: Any) -> Any:
             except (TypeError, ValueError):
                 continue
         raise ValueError
-    if origin is tuple:
+    if origin in (tuple, list):
         if isinstance(value, str) or not isinstance(value, collections.abc.Iterable):
             raise TypeError
-        return tuple(_coerce(arguments[0], v) for v in value)
+        return origin(_coerce(arguments[0], v) for v in value)
     if origin in (dict, Mapping, collections.abc.Mapping):
         if not isinstance(value, Mapping):
             raise TypeError

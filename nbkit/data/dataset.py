@@ -142,7 +142,7 @@ class TrainingView:
         for label, ids in (("user", self.user_ids), ("item", self.item_ids)):
             values, counts = np.unique(ids, return_counts=True)
             if len(values) != len(ids):
-                raise UserError(f"{self.name}: duplicate {label} id {values[counts > 1][0]!r}; every id must occur once")
+                raise UserError(f"{self.name}: duplicate {label} id {str(values[counts > 1][0])!r}; every id must occur once")
         for split in self._splits():
             part = self.train if split == "train" else self.valid
             self._check_rows(split, part)
@@ -182,7 +182,7 @@ class TrainingView:
             row, column = np.argwhere(~finite)[0]
             raise UserError(
                 f"{self.name}: features {modality!r} hold {table[row, column]} at row {row} "
-                f"(item {self.item_ids[row]!r}), column {column}; expected finite numbers"
+                f"(item {str(self.item_ids[row])!r}), column {column}; expected finite numbers"
             )
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,13 @@ import pandas as pd
 from nbkit.errors import UserError, nearest
 from nbkit.evaluation.stats import RESAMPLES, mean_interval
 
-Labels = (
-    pd.Series | pd.Categorical | np.ndarray
-)  # a Series is looked up by its index, the others by row number
+# A Series is looked up by its index, the others by row number.
+Labels = pd.Series | pd.Categorical | np.ndarray
 
 
 def degree_groups(
     counts: np.ndarray, *, edges: Sequence[int] | None = None, quantiles: int | Sequence[float] = 4
-) -> pd.Categorical:
+) -> pd.Categorical[Any]:
     """Ordered labels of users by their number of training interactions: ``(U,)`` counts -> ``(U,)`` labels.
 
     ``edges`` are the highest counts of each group but the last: (5, 10) gives "≤5", "6–10", ">10". Without
@@ -36,14 +37,14 @@ def degree_groups(
             )
         found = np.unique(np.quantile(counts, shares, method="inverted_cdf")).astype(np.int64)
         edges = found[found < counts.max()].tolist()
-    if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
+    if any(low >= high for low, high in pairwise(edges)):
         raise UserError(f"edges of degree groups are {tuple(edges)}, expected rising numbers")
     names = _range_names(list(edges))
-    return pd.Categorical.from_codes(np.searchsorted(edges, counts), categories=names, ordered=True)
+    return _ordered(np.searchsorted(edges, counts), names)
 
 
-def popularity_groups(counts: np.ndarray, shares: tuple[float, float] = (0.2, 0.8)) -> pd.Categorical:
-    """Ordered labels "head", "mid", "tail" of items by training popularity: ``(I,)`` counts -> ``(I,)`` labels.
+def popularity_groups(counts: np.ndarray, shares: tuple[float, float] = (0.2, 0.8)) -> pd.Categorical[Any]:
+    """Ordered labels "head", "mid", "tail" of items by popularity: ``(I,)`` counts -> ``(I,)`` labels.
 
     Items are taken from the most popular down: those before which less than the first share of all
     interactions has passed are the head, before which less than the second share has passed the mid, the rest
@@ -60,7 +61,7 @@ def popularity_groups(counts: np.ndarray, shares: tuple[float, float] = (0.2, 0.
     before = (mass.cumsum() - mass) / max(1, mass.sum())
     codes = np.searchsorted(shares, before, side="right")
     codes[popularity == 0] = 2
-    return pd.Categorical.from_codes(codes[position], categories=["head", "mid", "tail"], ordered=True)
+    return _ordered(codes[position], ["head", "mid", "tail"])
 
 
 def cold_items(counts: np.ndarray, at_most: int = 0) -> np.ndarray:
@@ -93,7 +94,8 @@ def grouped_means(
         user = per_user["user"][twice].iloc[0]
         raise UserError(f"per-user scores hold user {user} twice, expected one run, split and masking")
     rows = []
-    for name, part in per_user.groupby(_groups_of(labels, per_user["user"], "user"), observed=True):
+    groups = pd.Series(_groups_of(labels, per_user["user"], "user"), index=per_user.index)
+    for name, part in per_user.groupby(groups, observed=True):
         for metric in metrics:
             if part[metric].notna().any():
                 interval = mean_interval(part[metric].to_numpy(), generator, level=level, resamples=resamples)
@@ -147,9 +149,12 @@ def recall_by_item_group(
     return pd.DataFrame(rows)
 
 
-def _groups_of(labels: Labels, rows: pd.Series, what: str) -> pd.Categorical:
+def _groups_of(labels: Labels, rows: pd.Series, what: str) -> pd.Categorical[Any]:
     """The label of each row's user or item, in the order of the labels."""
     table = labels if isinstance(labels, pd.Series) else pd.Series(labels)
+    if not table.index.is_unique:
+        key = table.index[table.index.duplicated()][0]
+        raise UserError(f"group labels name {what} {key} twice, expected one label for every {what}")
     place = table.index.get_indexer(pd.Index(rows))
     groups = pd.Categorical(table).take(place, allow_fill=True)
     if (missing := groups.isna()).any():
@@ -159,21 +164,23 @@ def _groups_of(labels: Labels, rows: pd.Series, what: str) -> pd.Categorical:
     return groups
 
 
+def _ordered(codes: np.ndarray, names: list[str]) -> pd.Categorical[Any]:
+    return pd.Categorical.from_codes(codes.tolist(), dtype=pd.CategoricalDtype(names, ordered=True))
+
+
 def _range_names(edges: list[int]) -> list[str]:
     if not edges:
         return ["all"]
-    inner = [
-        f"{low + 1}–{high}" if low + 1 < high else f"{high}"
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
-    return [f"≤{edges[0]}", *inner, f">{edges[-1]}"]
+    inner = [f"{low + 1}–{high}" if low + 1 < high else f"{high}" for low, high in pairwise(edges)]
+    return [f"≤{edges[0]}" if edges[0] else "0", *inner, f">{edges[-1]}"]
 
 
 def _counts(counts: np.ndarray, what: str) -> np.ndarray:
     counts = np.asarray(counts)
     if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu" or counts.min() < 0:
         raise UserError(
-            f"training counts are {counts.dtype} {counts.shape}, expected one whole number of 0 or more for every {what}"
+            f"training counts are {counts.dtype} {counts.shape}, "
+            f"expected one whole number of 0 or more for every {what}"
         )
     return counts.astype(np.int64)
 

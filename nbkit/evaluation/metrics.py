@@ -82,7 +82,8 @@ def per_user_metrics(
     if (wrong := (found > relevant).nonzero()).numel():
         row = int(wrong[0])
         raise UserError(
-            f"user row {row} has {int(found[row])} hits, expected at most {int(relevant[row])}, its relevant items"
+            f"user row {row} has {int(found[row])} hits among {int(relevant[row])} relevant items, "
+            "expected no more hits than relevant items"
         )
     first = found.cumsum(0) - found
     order = (torch.arange(len(user), device=hits.device) - first[user] + 1).double()
@@ -162,8 +163,8 @@ def popularity_percentile(popularity: Tensor) -> Tensor:
 def popularity_bias(topk: Tensor, popularity: Tensor, history: Tensor) -> dict[str, Tensor]:
     """How popular a user's list is, alone and against what the user chose before; each value is ``(U,)``.
 
-    ``popularity``: mean training count of the recommended items (its mean over users is ARP); ``popularity_lift``:
-    the same over that of the history, minus 1; ``percentile`` and ``percentile_lift``: mean popularity
+    ``popularity``: mean training count of the items (its mean over users is ARP); ``popularity_lift``: the
+    same over that of the history, minus 1; ``percentile`` and ``percentile_lift``: mean popularity
     percentile, and its difference from the history's, which a few blockbusters cannot dominate. Lifts of
     users without history are nan.
 

@@ -106,6 +106,8 @@ class Evaluator:
         self.target = PairTable(target, num_users, device)
         self.exclude = [PairTable(pairs, num_users, device) for pairs in exclude]
         self.users = torch.nonzero(self.target.counts).flatten()
+        if not len(self.users):
+            raise UserError("nothing to rank: no user has a held-out interaction in this split")
 
     @torch.inference_mode()
     def rank(self, score: Score) -> Ranking:
@@ -115,8 +117,6 @@ class Evaluator:
             relevant = torch.zeros(len(some), self.num_items, dtype=torch.bool, device=some.device)
             relevant[self.target.entries(some)] = True
             parts.append((items, relevant.gather(1, items.clamp(min=0)) & (items >= 0)))
-        if not parts:
-            raise UserError("nothing to rank: no user has a held-out interaction in this split")
         items, hits = (torch.cat(column) for column in zip(*parts, strict=True))
         return Ranking(self.users, items, hits, self.target.counts[self.users])
 

@@ -21,9 +21,8 @@ def bootstrap_means(values: np.ndarray, resamples: int, generator: np.random.Gen
     distinct, times = np.unique(values, return_counts=True)
     shared = times >= _SHARED
     rare = np.repeat(distinct[~shared], times[~shared])
-    shares = np.append(len(rare), times[shared]) / len(
-        values
-    )  # of the rare values together, then of each shared one
+    # the rare values together, then each shared one
+    shares = np.append(len(rare), times[shared]) / len(values)
     sums = np.empty(resamples)
     step = max(1, _DRAWS // max(len(rare), len(shares)))
     for start in range(0, resamples, step):
@@ -32,14 +31,13 @@ def bootstrap_means(values: np.ndarray, resamples: int, generator: np.random.Gen
         if len(rare):
             ends = drawn[:, 0].cumsum()
             picked = np.append(rare[generator.integers(len(rare), size=ends[-1])], 0.0)
-            sums[start : start + step] += np.where(
-                drawn[:, 0] > 0, np.add.reduceat(picked, ends - drawn[:, 0]), 0
-            )
+            parts = np.add.reduceat(picked, ends - drawn[:, 0])
+            sums[start : start + step] += np.where(drawn[:, 0] > 0, parts, 0)  # reduceat of nothing is not 0
     return sums / len(values)
 
 
 def bca_limits(values: np.ndarray, means: np.ndarray, level: float) -> tuple[float, float]:
-    """BCa (bias-corrected, accelerated) interval of the mean of values ``(U,)`` from bootstrap means ``(R,)``.
+    """BCa (bias-corrected, accelerated) limits of the mean of values ``(U,)`` from bootstrap means ``(R,)``.
 
     The jackknife's acceleration has a closed form for a mean: skewness / (6 sqrt(U)).
     Source: Efron, Journal of the American Statistical Association, 1987.

@@ -1,6 +1,6 @@
 """Statistics on per-user scores: intervals, paired tests, seeds times users, and many comparisons at once.
 
-All functions are pure; scores come in as arrays of users, or of seeds × users, and randomness as a generator.
+Scores come in as arrays of users, or of seeds × users, and randomness as a generator.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PairedResult:
 def mean_interval(
     scores: np.ndarray, generator: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
-    """The mean of per-user scores ``(U,)`` with its BCa bootstrap interval over users; nan scores are left out.
+    """The mean of per-user scores ``(U,)`` with its BCa bootstrap interval; nan scores are left out.
 
     Raises:
         UserError: no score at all, a level outside (0, 1), fewer than 100 resamples.
@@ -136,7 +136,7 @@ def holm(p_values: Mapping[Any, float]) -> dict[Any, float]: ...
 @overload
 def holm(p_values: np.ndarray) -> np.ndarray: ...
 def holm(p_values):
-    """Holm's step-down adjustment of a family of p-values, in the shape it came in (mapping or ``(N,)`` array).
+    """Holm's step-down adjustment of a family of p-values, a mapping or an array ``(N,)``, as it came in.
 
     The k-th smallest of N is multiplied by N - k + 1, never falls below a smaller one's, and stops at 1.
     Source: Holm, Scandinavian Journal of Statistics, 1979.
@@ -163,7 +163,7 @@ def compare_all(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """Compare every model with the baseline, or all pairs if it is None, with Holm's adjustment over the rows.
+    """Compare every model with the baseline, or all pairs if it is None; Holm's adjustment over the rows.
 
     ``scores`` is long: columns model, seed, user, value. The result has one row a pair: model, other, their
     means, the fields of :class:`PairedResult`, ``p_holm`` and ``verdict`` ("better", "worse" or "no
@@ -177,8 +177,6 @@ def compare_all(
     tables = _score_tables(scores)
     if baseline is not None and baseline not in tables:
         raise UserError(f"unknown baseline {baseline!r}; {nearest(baseline, tables)}")
-    if len(tables) < 2:
-        raise UserError(f"scores hold {len(tables)} model, expected two or more to compare")
     names = list(tables)
     pairs = [(m, o) for i, m in enumerate(names) for o in names[i + 1 :]]
     if baseline is not None:
@@ -199,33 +197,38 @@ def compare_all(
 
 def _score_tables(scores: pd.DataFrame) -> dict[Any, np.ndarray]:
     """One (S, U) array a model, in order of appearance, rows and columns by sorted seed and user."""
-    for column in ("model", "seed", "user", "value"):
+    keys = ["model", "seed", "user"]
+    for column in (*keys, "value"):
         if column not in scores.columns:
             raise UserError(f"scores lack column {column!r}; {nearest(column, scores.columns)}")
-    twice = scores.duplicated(["model", "seed", "user"]).to_numpy()
-    if twice.any():
-        row = scores[twice].iloc[0]
-        raise UserError(
-            f"scores hold model {row['model']!r}, seed {row['seed']}, user {row['user']} twice, expected once"
-        )
-    runs = dict(list(scores.sort_values(["seed", "user"]).groupby(["model", "seed"], observed=True)))
+    for wrong, what in (
+        (scores[keys].isna().any(axis=1), "without a key"),
+        (scores.duplicated(keys), "twice"),
+    ):
+        if wrong.any():
+            model, seed, user = scores.loc[wrong.to_numpy(), keys].iloc[0]
+            raise UserError(
+                f"scores hold model {model!r}, seed {seed}, user {user} {what}, expected each once"
+            )
     models = list(scores["model"].unique())
+    if len(models) < 2:
+        raise UserError(f"scores hold {len(models)} model, expected two or more to compare")
+    runs = dict(list(scores.sort_values(["seed", "user"]).groupby(["model", "seed"], observed=True)))
     seeds = {model: [seed for name, seed in runs if name == model] for model in models}
-    expected = seeds[models[0]] if models else []
+    expected = seeds[models[0]]
+    users = runs[models[0], expected[0]]["user"].to_numpy()
     for model in models:
         if seeds[model] != expected:
-            raise UserError(
-                f"model {model!r} has seeds {seeds[model]}, expected those of {models[0]!r}: {expected}"
-            )
-    first = next(iter(runs), None)
-    for (model, seed), run in runs.items():
-        users, others = run["user"].to_numpy(), runs[first]["user"].to_numpy()
-        if not np.array_equal(users, others):
-            odd = np.setxor1d(users, others)[0]
-            raise UserError(
-                f"model {model!r}, seed {seed} {'has' if odd in users else 'lacks'} user {odd}, unlike model "
-                f"{first[0]!r}, seed {first[1]}; expected the same {len(others)} users in every run"
-            )
+            own, others = (", ".join(map(str, some)) for some in (seeds[model], expected))
+            raise UserError(f"model {model!r} has seeds {own}; expected those of {models[0]!r}: {others}")
+        for seed in expected:
+            if not np.array_equal(have := runs[model, seed]["user"].to_numpy(), users):
+                odd = np.setxor1d(have, users)[0]
+                raise UserError(
+                    f"model {model!r}, seed {seed} {'has' if odd in have else 'lacks'} user {odd}, "
+                    f"unlike model {models[0]!r}, seed {expected[0]}; "
+                    f"expected the same {len(users)} users in every run"
+                )
     values = {key: run["value"].to_numpy(dtype=np.float64) for key, run in runs.items()}
     return {model: np.stack([values[model, seed] for seed in expected]) for model in models}
 
