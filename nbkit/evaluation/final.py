@@ -64,14 +64,26 @@ def final_test(
     if (run / OPENED).exists() and "test" in metrics:
         return dict(metrics["test"])
     run.write_json(OPENED, {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "data": dataset.fingerprint})
-    test, train, valid = dataset.test.open("final_test").pairs(), dataset.train.pairs(), dataset.valid.pairs()
-    exclude = {"train": [train], "train+valid": [train, valid]}
-    tables = {}
-    for masking in MASKINGS:
-        evaluator = Evaluator(test, exclude[masking], dataset.num_users, dataset.num_items, ks=ks, device=device)
-        tables[masking] = per_user_table(dataset, evaluator, score, "test", masking)
+    tables = _test_tables(dataset, score, ks, device)
     seen = run.read_table(PER_USER)
     run.write_table(PER_USER, pd.concat([seen[seen["split"] != "test"], *tables.values()], ignore_index=True))
     metrics["test"] = {masking: mean_metrics(table) for masking, table in tables.items()}
     run.write_json(METRICS, metrics)
     return dict(metrics["test"])
+
+
+def reference_test(
+    dataset: MultimodalDataset, score: Score, *, ks: Sequence[int] = (5, 10, 20, 50)
+) -> dict[Masking, pd.DataFrame]:
+    """Per-user test scores, by masking, of a ranker that was neither trained nor selected: popularity, or perfect knowledge."""
+    return _test_tables(dataset, score, ks, "cpu")
+
+
+def _test_tables(dataset: MultimodalDataset, score: Score, ks: Sequence[int], device: Any) -> dict[Masking, pd.DataFrame]:
+    test, train, valid = dataset.test.open("final_test").pairs(), dataset.train.pairs(), dataset.valid.pairs()
+    exclude = {"train": [train], "train+valid": [train, valid]}
+    tables: dict[Masking, pd.DataFrame] = {}
+    for masking in MASKINGS:
+        evaluator = Evaluator(test, exclude[masking], dataset.num_users, dataset.num_items, ks=ks, device=device)
+        tables[masking] = per_user_table(dataset, evaluator, score, "test", masking)
+    return tables
