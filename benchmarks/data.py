@@ -39,7 +39,9 @@ def _user_degrees(size: Size, rng: np.random.Generator) -> np.ndarray:
     tail = rng.pareto(1.6, size.users)
     spare = size.pairs - floor * size.users
     if spare < 0:
-        raise UserError(f"{size}: {size.pairs} pairs for {size.users} users; expected at least {floor} a user")
+        raise UserError(
+            f"{size}: {size.pairs} pairs for {size.users} users; expected at least {floor} a user"
+        )
     degrees = floor + np.floor(tail / tail.sum() * spare).astype(np.int64)
     degrees = np.minimum(degrees, most)
     while missing := size.pairs - int(degrees.sum()):
@@ -51,8 +53,8 @@ def _user_degrees(size: Size, rng: np.random.Generator) -> np.ndarray:
 def make(size: Size = BABY, *, image_dim: int = 384, text_dim: int = 384, seed: int = 0) -> MultimodalDataset:
     """A data set of the given size: distinct pairs, items of heavy-tailed popularity, random features.
 
-    Every user has at least one pair in each split and every item at least one training pair, so that both sides count
-    the same users and items. Good for speed and memory; its rankings mean nothing.
+    Every user has at least one pair in each split and every item at least one training pair, so that both
+    sides count the same users and items. Good for speed and memory; its rankings mean nothing.
 
     Raises:
         UserError: fewer than 5 pairs a user.
@@ -100,8 +102,9 @@ def _cover_items(pairs: dict[str, np.ndarray], num_items: int) -> np.ndarray:
 
 
 def read(folder: Path, *, image_dim: int | None = None) -> MultimodalDataset:
-    """A folder in the Parquet layout: ``interactions.parquet`` (user_id, item_id, split), ``image.npy``, ``text.npy``.
+    """A folder in the Parquet layout.
 
+    ``interactions.parquet`` holds user_id, item_id, split; ``image.npy`` and ``text.npy`` one row an item.
     ``image_dim`` puts random image features of that width in place of the file's: speed at another width.
 
     Raises:
@@ -116,7 +119,11 @@ def read(folder: Path, *, image_dim: int | None = None) -> MultimodalDataset:
             raise UserError(f"{str(path)!r} has columns {list(table)}; expected user_id, item_id, split")
     pairs = {s: table.loc[table["split"] == s, ["user_id", "item_id"]].to_numpy(np.int64) for s in SPLITS}
     users, items = int(table["user_id"].max()) + 1, int(table["item_id"].max()) + 1
-    features = {m: np.load(f).astype(np.float32) for m in ("image", "text") if (f := path.parent / f"{m}.npy").is_file()}
+    features = {
+        m: np.load(f).astype(np.float32)
+        for m in ("image", "text")
+        if (f := path.parent / f"{m}.npy").is_file()
+    }
     if image_dim is not None:
         features["image"] = np.random.default_rng(0).standard_normal((items, image_dim), dtype=np.float32)
     return _dataset(path.parent.name, users, items, pairs, features)
@@ -155,10 +162,12 @@ def write_parquet(dataset: MultimodalDataset, folder: Path) -> Path:
 
 
 def write_mmrec(dataset: MultimodalDataset, folder: Path) -> Path:
-    """Write MMRec's layout, ``NAME.inter`` and ``*_feat.npy`` with NAME the folder's name, and return the folder."""
+    """Write MMRec's layout, ``NAME.inter`` (the folder's name) and ``*_feat.npy``, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = [
-        pd.DataFrame({"userID": part.user, "itemID": part.item, "rating": 1.0, "timestamp": 0, "x_label": label})
+        pd.DataFrame(
+            {"userID": part.user, "itemID": part.item, "rating": 1.0, "timestamp": 0, "x_label": label}
+        )
         for label, part in enumerate(_columns(dataset).values())
     ]
     pd.concat(tables).to_csv(folder / f"{folder.name}.inter", sep="\t", index=False)

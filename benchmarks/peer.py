@@ -1,7 +1,7 @@
 """MMRec as the other side of a comparison: a checkout of its own is driven as it stands, not one file edited.
 
-What keeps a checkout from running on current versions (missing imports, names that NumPy and SciPy dropped, hard
-``.cuda()``) is put right in memory, in the process that loads it. Nothing of MMRec is part of this repository.
+What keeps a checkout from running on current versions (missing imports, names that NumPy and SciPy dropped,
+hard ``.cuda()``) is put right in memory, in the process that loads it. None of its code is here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from benchmarks import data
 from nbkit.errors import UserError, nearest
 
-# What overall.yaml leaves open and a model needs one value of; chosen as in its papers on Baby where that is known.
+# Settings that MMRec's files list several values of: one value each.
 SETTINGS: dict[str, dict[str, Any]] = {
     "BPR": {"reg_weight": 0.1},
     "LightGCN": {"n_layers": 2, "reg_weight": 1e-4},
@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 class _Absent(types.ModuleType):
     """Stands for a module that is not installed: any name can be imported from it, none does anything."""
 
-    __path__: list[str] = []
+    __path__: Any = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -57,7 +57,9 @@ class _AbsentFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, roots: set[str]) -> None:
         self.roots = roots
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in self.roots:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
@@ -69,14 +71,16 @@ class _AbsentFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
 
-def _scatter_add(source: torch.Tensor, index: torch.Tensor, dim: int = 0, dim_size: int | None = None) -> torch.Tensor:
-    """Sums of ``source`` by ``index`` along the only axis: what the graph code needs of torch_scatter."""
+def _scatter_add(
+    source: torch.Tensor, index: torch.Tensor, dim: int = 0, dim_size: int | None = None
+) -> torch.Tensor:
+    """Sums of ``source`` by ``index`` along the only axis: what graph code needs of torch_scatter."""
     out = source.new_zeros(int(index.max()) + 1 if dim_size is None else dim_size)
     return out.scatter_add_(dim, index, source)
 
 
 def adapt() -> list[str]:
-    """Make current versions of the libraries answer to the names that MMRec uses; returns what was put right."""
+    """Let current libraries answer to the names that MMRec uses; returns what was put right."""
     done = []
     roots = ("torchvision", "torch_scatter", "lmdb", "matplotlib", "PIL", "torch_geometric")
     absent = {root for root in roots if importlib.util.find_spec(root) is None}
@@ -93,21 +97,25 @@ def adapt() -> list[str]:
     from scipy import sparse
 
     if not hasattr(sparse.dok_matrix, "_update"):
-        sparse.dok_matrix._update = lambda self, entries: self._dict.update(entries)  # type: ignore[attr-defined]
+        sparse.dok_matrix._update = lambda self, entries: self._dict.update(entries)
         done.append("scipy.sparse.dok_matrix._update")
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
-        torch.nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign,assignment]
+        torch.nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
         done.append(".cuda() without a GPU")
     return done
 
 
 def _let_tensors_replace_parameters(module_class: Any) -> None:
-    """Some models register a Parameter and later assign a plain tensor to the same name, which torch refuses."""
+    """Some models register a Parameter and later assign a plain tensor to its name, which torch refuses."""
 
     def assign(self: torch.nn.Module, name: str, value: Any) -> None:
         registered = self.__dict__.get("_parameters", {})
-        if name in registered and isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
+        if (
+            name in registered
+            and isinstance(value, torch.Tensor)
+            and not isinstance(value, torch.nn.Parameter)
+        ):
             del registered[name]
         torch.nn.Module.__setattr__(self, name, value)
 
@@ -120,7 +128,7 @@ class MMRec:
     ``folder`` is in the Parquet layout; a copy in MMRec's layout is made in a temporary folder.
 
     Raises:
-        UserError: ``checkout`` holds no MMRec, an unknown model, or a data set whose last user or item has no pair.
+        UserError: no MMRec at ``checkout``, an unknown model, or a last user or item without a pair.
     """
 
     def __init__(
@@ -136,7 +144,9 @@ class MMRec:
     ) -> None:
         source = Path(checkout).resolve() / "src"
         if not (source / "common" / "trainer.py").is_file():
-            raise UserError(f"--mmrec {checkout!r}: no src/common/trainer.py there; expected a checkout of MMRec")
+            raise UserError(
+                f"--mmrec {checkout!r}: no src/common/trainer.py there; expected a checkout of MMRec"
+            )
         models = [path.stem for path in (source / "configs" / "model").glob("*.yaml")]
         if model not in models:
             raise UserError(f"unknown MMRec model {model!r}; {nearest(model, models)}")
@@ -194,7 +204,9 @@ class MMRec:
             self.config, valid, additional_dataset=train, batch_size=self.config["eval_batch_size"]
         )
         self.train_data.pretrain_setup()
-        _let_tensors_replace_parameters(importlib.import_module("common.abstract_recommender").AbstractRecommender)
+        _let_tensors_replace_parameters(
+            importlib.import_module("common.abstract_recommender").AbstractRecommender
+        )
         self.model = tools.get_model(model)(self.config, self.train_data).to(self.config["device"])
         self.trainer = tools.get_trainer()(self.config, self.model)
 
@@ -202,7 +214,7 @@ class MMRec:
         self.optimiser_steps += 1
 
     def epoch(self) -> dict[str, float]:
-        """One epoch as ``Trainer.fit`` runs it, without its evaluations: optimiser steps and mean loss of a step."""
+        """One epoch as ``Trainer.fit`` runs it, without evaluation: steps taken and mean loss of a step."""
         before = self.optimiser_steps
         self.model.pre_epoch_processing()
         _, losses = self.trainer._train_epoch(self.train_data, 0)
@@ -216,35 +228,42 @@ class MMRec:
         _, result = self.trainer._valid_epoch(self.valid_data)
         return {name.lower(): float(value) for name, value in result.items()}
 
+    def both(self) -> dict[str, float]:
+        """An epoch and its validation: what one waits for."""
+        return {**self.epoch(), **self.evaluate()}
+
     def weights(self) -> dict[str, np.ndarray]:
         """Every trainable array by its name in MMRec."""
         return {name: value.detach().cpu().numpy().copy() for name, value in self.model.named_parameters()}
 
+    def _total(self, triples: np.ndarray) -> torch.Tensor:
+        self.model.train()
+        self.model.pre_epoch_processing()  # graphs that last an epoch are made here
+        value = self.model.calculate_loss(torch.from_numpy(triples).to(self.config["device"]))
+        return torch.stack(value).sum() if isinstance(value, tuple) else value
+
     def loss(self, triples: np.ndarray) -> float:
         """Loss of one batch of ``(3, B)`` users, positives and negatives with the weights as they are."""
-        self.model.train()
         with torch.no_grad():
-            value = self.model.calculate_loss(torch.from_numpy(triples).to(self.config["device"]))
-        return float(sum(value) if isinstance(value, tuple) else value)
+            return float(self._total(triples))
 
     def gradients(self, triples: np.ndarray) -> dict[str, np.ndarray]:
         """Gradient of the same loss for every trainable array that receives one."""
-        self.model.train()
         self.model.zero_grad()
-        value = self.model.calculate_loss(torch.from_numpy(triples).to(self.config["device"]))
-        total = sum(value) if isinstance(value, tuple) else value
-        total.backward()
-        found = {n: p.grad.cpu().numpy().copy() for n, p in self.model.named_parameters() if p.grad is not None}
+        self._total(triples).backward()
+        found = {
+            n: p.grad.cpu().numpy().copy() for n, p in self.model.named_parameters() if p.grad is not None
+        }
         self.model.zero_grad()
         return found
 
-    def scores(self) -> np.ndarray:
-        """Unmasked scores of all users and items, ``(U, I)`` float32, with the weights as they are."""
+    def write_scores(self, path: str) -> None:
+        """Write the unmasked scores of all users and items, ``(U, I)`` float32, as a NumPy file."""
         self.model.eval()
         users = torch.arange(self.model.n_users, device=self.config["device"])
         with torch.no_grad():
             parts = [self.model.full_sort_predict([part, None]).cpu() for part in users.split(4096)]
-        return torch.cat(parts).numpy()
+        np.save(path, torch.cat(parts).numpy())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -254,7 +273,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--mmrec", required=True, help="folder of an MMRec checkout")
     parser.add_argument("--data", required=True, help="folder in the Parquet layout")
-    parser.add_argument("--model", action="append", help="MMRec model, may be repeated (default: four of them)")
+    parser.add_argument(
+        "--model", action="append", help="MMRec model, may be repeated (default: four of them)"
+    )
     parser.add_argument("--image-dim", type=int, help="random image features of this width")
     chosen = parser.parse_args(arguments)
     for model in chosen.model or ["BPR", "LightGCN", "VBPR", "FREEDOM"]:

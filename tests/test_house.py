@@ -16,12 +16,30 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nbkit"
 ROOMS = (
     *("errors", "config", "repro", "paths", "runs"),
-    *("data", "graphs", "diffusion", "models", "training", "evaluation", "studies", "plots", "widgets", "notebooks", "cli"),
+    *(
+        "data",
+        "graphs",
+        "diffusion",
+        "models",
+        "training",
+        "evaluation",
+        "studies",
+        "plots",
+        "widgets",
+        "notebooks",
+        "cli",
+    ),
 )
 CORE_ROOMS = ROOMS[: ROOMS.index("plots")]
 CORE_LIBRARIES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm")
 SCREEN_LIBRARIES = {"plotly", "ipywidgets", "IPython", "anywidget", "matplotlib"}
-OPENS_THE_SEAL = ("evaluation/final.py", "data/dataset.py", "data/readers/", "data/corrupt.py", "data/synthetic/")
+OPENS_THE_SEAL = (
+    "evaluation/final.py",
+    "data/dataset.py",
+    "data/readers/",
+    "data/corrupt",
+    "data/synthetic/",
+)
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -70,7 +88,12 @@ def test_a_room_imports_only_from_rooms_before_it() -> None:
             continue
         for line, name in imported(path):
             parts = name.split(".")
-            if parts[0] == "nbkit" and len(parts) > 1 and parts[1] in ROOMS and ROOMS.index(parts[1]) > ROOMS.index(room(path)):
+            if (
+                parts[0] == "nbkit"
+                and len(parts) > 1
+                and parts[1] in ROOMS
+                and ROOMS.index(parts[1]) > ROOMS.index(room(path))
+            ):
                 wrong.append(f"{place(path)}:{line} imports {name}")
     assert not wrong, wrong
 
@@ -131,7 +154,9 @@ def test_the_core_imports_where_only_the_core_libraries_are_installed() -> None:
         for module, dists in owners.items()
         if module != "nbkit" and not any(re.sub(r"[-_.]+", "-", d).lower() in allowed for d in dists)
     ]
-    assert {"rich", "typer", "duckdb", "plotly", "sklearn", "PIL", "resvg_py", "IPython"} & set(owners) <= set(blocked)
+    assert {"rich", "typer", "duckdb", "plotly", "sklearn", "PIL", "resvg_py", "IPython"} & set(
+        owners
+    ) <= set(blocked)
     done = subprocess.run(
         [sys.executable, "-c", BARE_MACHINE, json.dumps(blocked), json.dumps(CORE_ROOMS)],
         cwd=PACKAGE.parent,
@@ -146,7 +171,9 @@ def test_the_core_imports_where_only_the_core_libraries_are_installed() -> None:
 def test_the_face_and_the_command_line_load_no_heavy_library(statement: str) -> None:
     heavy = ("torch", "pandas", "numpy", "scipy", "pyarrow", "plotly", "duckdb", "IPython", "papermill")
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -159,7 +186,15 @@ def test_no_reader_can_execute_a_pickle() -> None:
                 safe = keywords.get("allow_pickle")
                 bad = not (isinstance(safe, ast.Constant) and safe.value is False)
             else:
-                bad = name in ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "pd.read_pickle", "dill.load", "dill.loads")
+                bad = name in (
+                    "pickle.load",
+                    "pickle.loads",
+                    "torch.load",
+                    "joblib.load",
+                    "pd.read_pickle",
+                    "dill.load",
+                    "dill.loads",
+                )
             if bad:
                 wrong.append(f"{place(path)}:{node.lineno} calls {name}")
     assert not wrong, wrong
@@ -172,22 +207,40 @@ def test_only_the_final_test_and_the_data_writers_open_the_sealed_split() -> Non
             continue
         for node, name in calls(path):
             purposes = {a.value for a in ast.walk(node) if isinstance(a, ast.Constant)}
-            if name.endswith("test.open") or (name.endswith(".open") and purposes & {"final_test", "rewrite"}):
+            if name.endswith("test.open") or (
+                name.endswith(".open") and purposes & {"final_test", "rewrite"}
+            ):
                 wrong.append(f"{place(path)}:{node.lineno} calls {name}")
         wrong += [
             f"{place(path)}:{node.lineno} reaches behind the seal"
             for node in ast.walk(tree(path))
-            if isinstance(node, ast.Attribute | ast.Constant) and "_SealedSplit__" in (getattr(node, "attr", "") or str(getattr(node, "value", "")))
+            if isinstance(node, ast.Attribute | ast.Constant)
+            and "_SealedSplit__" in (getattr(node, "attr", "") or str(getattr(node, "value", "")))
         ]
     assert not wrong, wrong
 
 
 def test_library_code_never_seeds_a_global_generator() -> None:
-    forbidden = {"torch.manual_seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "np.random.seed", "numpy.random.seed", "random.seed", "torch.seed"}
-    wrong = [f"{place(p)}:{node.lineno} calls {name}" for p in MODULES for node, name in calls(p) if name in forbidden]
+    forbidden = {
+        "torch.manual_seed",
+        "torch.cuda.manual_seed",
+        "torch.cuda.manual_seed_all",
+        "np.random.seed",
+        "numpy.random.seed",
+        "random.seed",
+        "torch.seed",
+    }
+    wrong = [
+        f"{place(p)}:{node.lineno} calls {name}"
+        for p in MODULES
+        for node, name in calls(p)
+        if name in forbidden
+    ]
     assert not wrong, wrong
 
 
 def test_no_module_is_longer_than_three_hundred_lines() -> None:
-    long = {place(path): n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300}
+    long = {
+        place(path): n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300
+    }
     assert not long, long

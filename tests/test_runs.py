@@ -44,6 +44,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
+def test_whoever_reads_while_a_file_is_replaced_sees_it_whole(tmp_path):
+    write_atomic(tmp_path / "f", "old")
+    with open(tmp_path / "f") as reader:
+        write_atomic(tmp_path / "f", "new")
+        assert reader.read() == "old"
+    assert (tmp_path / "f").read_text() == "new"
+
+
 def test_a_disk_that_fills_up_during_a_save_loses_nothing_finished(tmp_path):
     """The kernel itself refuses bytes past a limit, in the middle of a write."""
     write_atomic(tmp_path / "f", "old")

@@ -26,7 +26,7 @@ def recall(place: Tensor, order: Tensor, relevant: Tensor, k: int) -> tuple[Tens
 
 def ndcg(place: Tensor, order: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Binary discounted gain, 1 / log2(place + 1) summed over hits, against that of min(n, K) hits on top."""
-    best = (1 / torch.arange(2, k + 2, dtype=place.dtype, device=place.device).log2()).cumsum(0)  # (K,)
+    best = (1 / torch.arange(2, k + 2, dtype=place.dtype).log2()).cumsum(0).to(place.device)  # (K,)
     return 1 / (place + 1).log2(), best[relevant.clamp(1, k).long() - 1]
 
 
@@ -73,8 +73,7 @@ def per_user_metrics(
     depend on the other users.
 
     Raises:
-        UserError: unknown metric, a K outside 1 … Kmax, arrays that do not match, more hits than relevant
-        items.
+        UserError: unknown metric, a K outside 1 … Kmax, arrays that do not match, more hits than relevant.
     """
     _check(hits, relevant, ks, names)
     user, column = hits.nonzero(as_tuple=True)  # (H,), sorted by user, then place
@@ -95,8 +94,8 @@ def per_user_metrics(
     gains = torch.stack(
         [torch.where(place <= k, gain, 0) for (_, k), (gain, _) in zip(keys, parts, strict=True)], dim=1
     )
-    # segment_reduce adds the hits of a user in order, so the sums depend on no chunk, thread or device
-    sums = torch.segment_reduce(gains, "sum", lengths=found, axis=0, initial=0)  # (U, keys)
+    # segment_reduce adds the hits of a user in order, so the sums do not depend on chunks
+    sums = torch.segment_reduce(gains, "sum", lengths=found, axis=0, initial=0, unsafe=True)  # (U, keys)
     unknown = relevant == 0
     scores = (column_sum / ideal for column_sum, (_, ideal) in zip(sums.unbind(1), parts, strict=True))
     return {

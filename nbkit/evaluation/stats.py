@@ -106,10 +106,10 @@ def hierarchical_difference(
 
     All seeds rank the same users, so a resample draws users once, for all seeds together: drawing them anew
     within each seed would treat S × U scores as independent and make the interval too narrow. Three to five
-    seeds are too few to be resampled themselves (a bootstrap over 3 covers 80-85 % where it claims 95), so
-    their part is a draw of Student's t with S - 1 degrees of freedom times the standard error of the S mean
-    differences; ``low`` and ``high`` are quantiles of the sum of both parts, ``p`` the share of such sums at
-    least as far from the mean as 0 is. One seed: the same as :func:`paired_difference`.
+    seeds are too few to be resampled themselves (where seeds differ most, 3 of them cover 81-86 %, not 95),
+    so their part is a draw of Student's t with S - 1 degrees of freedom times the standard error of the S
+    mean differences; ``low`` and ``high`` are quantiles of the sum of both parts, ``p`` the share of such
+    sums at least as far from the mean as 0 is. One seed: the same as :func:`paired_difference`.
 
     Raises:
         UserError: as :func:`paired_difference`, or different numbers of seeds.
@@ -170,8 +170,7 @@ def compare_all(
     difference shown": of model against other, by ``p_holm`` < 1 - level).
 
     Raises:
-        UserError: a missing column, an unknown baseline, fewer than two models, a (model, seed, user) scored
-        twice,
+        UserError: a missing column, an unknown baseline, fewer than two models, a user scored twice in a run,
             models that were not run on the same users and seeds.
     """
     tables = _score_tables(scores)

@@ -59,14 +59,24 @@ def test_a_killed_and_resumed_fit_equals_an_uninterrupted_one_bit_for_bit(name, 
 
 
 def test_the_model_ends_with_the_weights_of_its_best_epoch(world):
-    settings = TrainSettings(epochs=30, batch_size=64, lr=0.05, patience=3)
-    model, result = run("bpr", world, settings=settings)
-    evaluator = validation_evaluator(world, ks=[20])
-    assert evaluator(model)["recall@20"] == result.best_score
-    scores = [row["valid_recall@20"] for row in result.history]
-    assert result.best_score == max(scores)
-    assert result.best_epoch == 1 + scores.index(max(scores))
-    assert len(scores) == result.best_epoch + settings.patience + 1
+    def peak_at_three():
+        scores = iter([0.1, 0.2, 0.9, 0.5, 0.4, 0.3])
+        return lambda model: {"recall@20": next(scores)}
+
+    fitted = {}
+    for epochs in (3, 6):
+        model, settings = build("bpr", world), TrainSettings(epochs=epochs, batch_size=64, lr=0.05, patience=9)
+        result = fit(model, world, settings, seed=0, validate=peak_at_three(), device="cpu")
+        assert (result.best_epoch, result.best_score) == (3, 0.9)
+        fitted[epochs] = model.users
+    assert torch.equal(fitted[3], fitted[6])
+
+
+def test_training_ends_after_so_many_validations_without_a_better_one(world):
+    scores = iter([0.5, 0.6, *[0.1] * 50])
+    settings = TrainSettings(epochs=40, patience=3)
+    result = fit(build("bpr", world), world, settings, seed=0, validate=lambda m: {"recall@20": next(scores)})
+    assert len(result.history) == 2 + settings.patience + 1
 
 
 def test_selection_sees_differences_that_rounding_would_hide(world):

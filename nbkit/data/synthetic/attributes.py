@@ -22,14 +22,15 @@ NUISANCE: dict[str, tuple[str, ...]] = {
 }
 
 
-def draw_attributes(vocabulary: dict[str, tuple[str, ...]], num_items: int, generator: np.random.Generator) -> pd.DataFrame:
-    """One categorical column an attribute, one row an item, every value equally likely and independent of all else."""
-    return pd.DataFrame(
-        {
-            name: pd.Categorical.from_codes(generator.integers(len(values), size=num_items), categories=list(values))
-            for name, values in vocabulary.items()
-        }
-    )
+def draw_attributes(
+    vocabulary: dict[str, tuple[str, ...]], num_items: int, generator: np.random.Generator
+) -> pd.DataFrame:
+    """One categorical column an attribute, one row an item; values are equally likely and independent."""
+    columns = {}
+    for name, values in vocabulary.items():
+        drawn = generator.integers(len(values), size=num_items)
+        columns[name] = pd.Categorical.from_codes(drawn, dtype=pd.CategoricalDtype(list(values)))
+    return pd.DataFrame(columns)
 
 
 def codes(table: pd.DataFrame) -> np.ndarray:
@@ -38,6 +39,6 @@ def codes(table: pd.DataFrame) -> np.ndarray:
 
 
 def one_hot(table: pd.DataFrame) -> np.ndarray:
-    """All columns side by side as indicators, ``(I, V)`` float64 with exactly A ones a row."""
+    """All columns side by side as indicators, ``(I, V)`` float64 with A ones a row."""
     blocks = [np.eye(len(table[name].cat.categories))[table[name].cat.codes] for name in table.columns]
     return np.concatenate(blocks, axis=1)

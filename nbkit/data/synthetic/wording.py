@@ -17,14 +17,6 @@ SHADES: dict[str, tuple[tuple[str, str], ...]] = {  # name in titles, base colou
     "pink": (("rose pink", "#ea8fae"), ("blush pink", "#f1b0bf"), ("raspberry pink", "#dc5c93")),
     "grey": (("slate grey", "#717a84"), ("ash grey", "#a3a6a9"), ("charcoal grey", "#4b4f56")),
 }
-PATTERN_WORDS = {
-    "plain": ("plain", "solid"),
-    "striped": ("striped", "stripy"),
-    "dotted": ("dotted", "polka dot"),
-    "checked": ("checked", "gingham"),
-    "zigzag": ("zigzag", "chevron"),
-    "floral": ("floral", "flower print"),
-}
 SHAPE_WORDS = {
     "mug": ("mug", "coffee mug"),
     "vase": ("vase", "flower vase"),
@@ -34,6 +26,22 @@ SHAPE_WORDS = {
     "hat": ("hat", "brimmed hat"),
     "chair": ("chair", "dining chair"),
     "scarf": ("scarf", "wrap scarf"),
+}
+MATERIAL_WORDS = {
+    "linen": ("linen", "linen"),
+    "wool": ("wool", "woollen"),
+    "leather": ("leather", "leather"),
+    "wood": ("wood", "wooden"),
+    "ceramic": ("ceramic", "ceramic"),
+    "steel": ("steel", "steel"),
+}
+PATTERN_WORDS = {
+    "plain": ("plain", "solid"),
+    "striped": ("striped", "stripy"),
+    "dotted": ("dotted", "polka dot"),
+    "checked": ("checked", "gingham"),
+    "zigzag": ("zigzag", "chevron"),
+    "floral": ("floral", "flower print"),
 }
 PITCHES = {
     "limited": ("limited edition", "strictly limited"),
@@ -51,21 +59,21 @@ DELIVERIES = {
     "wrapped": ("gift wrapped on request", "comes wrapped in a box"),
     "green": ("climate neutral delivery", "climate friendly packaging"),
 }
-OMITTED = 0.12  # share of titles that leave out the material, and as many the pattern
+OMITTED = 0.12  # share of titles that leave out the pattern, and as many the material
 
 
 def compose_title(card: Card) -> str:
-    """The title of a card; its six wording numbers choose synonyms, order and what is left out."""
-    a, b, c, d, e, f = card.wording
-    pattern = "" if a < OMITTED else PATTERN_WORDS[card.pattern][b > 0.6]
-    material = "" if a > 1 - OMITTED else {"wood": "wooden", "wool": "woollen"}.get(card.material, card.material) if c > 0.6 else card.material
-    shape = SHAPE_WORDS[card.shape][c < 0.4]
+    """The title of a card; its six wording numbers choose what is left out, synonyms and the order."""
+    left_out, *synonym, order = card.wording
+    pattern = "" if left_out < OMITTED else PATTERN_WORDS[card.pattern][synonym[0] > 0.6]
+    material = "" if left_out > 1 - OMITTED else MATERIAL_WORDS[card.material][synonym[1] > 0.6]
+    shape = SHAPE_WORDS[card.shape][synonym[1] < 0.4]
+    pitch, delivery = PITCHES[card.pitch][synonym[2] > 0.5], DELIVERIES[card.delivery][synonym[3] > 0.5]
     shade = SHADES[card.colour][card.shade][0]
-    pitch, delivery = PITCHES[card.pitch][d > 0.5], DELIVERIES[card.delivery][e > 0.5]
-    if f < 0.4:
+    if order < 0.4:
         words = f"{pattern} {material} {shape} in {shade} - {pitch}, {delivery}"
-    elif f < 0.7:
-        words = f"{pitch}: {shade} {pattern} {shape}{', ' + material if material else ''} - {delivery}"
+    elif order < 0.7:
+        words = f"{pitch}: {shade} {pattern} {shape}{material and ', ' + material} - {delivery}"
     else:
         words = f"{shape} {pattern} {material} {shade} | {delivery} | {pitch}"
     words = " ".join(words.split())

@@ -1,0 +1,88 @@
+"""Peak memory of ranking and item kNN while the number of items doubles: linear, dense ways quadratic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import common
+from benchmarks.knn import WAYS
+from benchmarks.measure import Inline, Worker, forget_peak, peak_memory
+from nbkit import repro
+from nbkit.evaluation.ranking import Evaluator
+
+
+class Load:
+    """One piece of work at one number of items, in a process of its own."""
+
+    def __init__(self, *, work: str, items: int, users: int, width: int) -> None:
+        self.work, self.items, self.users = work, items, users
+        generator = repro.generator(0, "memory")
+        self.item_vectors = torch.randn(items, width, generator=generator)
+        self.user_vectors = torch.randn(users, width, generator=generator)
+        rng = np.random.default_rng(0)
+        self.train, self.held = (
+            np.stack([np.repeat(np.arange(users), n), rng.integers(items, size=users * n)], axis=1)
+            for n in (6, 1)
+        )
+
+    def extra_memory(self) -> float:
+        """MB held at most during the work, beyond what was held before."""
+        # A first product makes BLAS set up its buffers, which belong to no work in particular.
+        torch.mm(self.item_vectors[:64], self.item_vectors[:64].T)
+        before = forget_peak()
+        if self.work == "ranking":
+            evaluator = Evaluator(self.held, [self.train], self.users, self.items)
+            transposed = self.item_vectors.T
+            evaluator.per_user(lambda users: self.user_vectors[users] @ transposed)
+        else:
+            WAYS[self.work.removeprefix("kNN ")](self.item_vectors, 10)
+        return (peak_memory() - before) / 1e6
+
+
+WORKS = ("ranking", "kNN chunks", "kNN dense")
+
+
+def measure(
+    sizes: Sequence[int] = (5_000, 10_000, 20_000),
+    *,
+    users: int = 4_000,
+    width: int = 64,
+    threads: int | None = None,
+    inline: bool = False,
+) -> common.Report:
+    """Peak memory of each work at each number of items, and the growth from one to the next."""
+    make = Inline if inline else Worker
+    report = common.Report("memory", threads)
+    for work in WORKS:
+        row: dict[str, Any] = {"work": work}
+        found = []
+        for items in sizes:
+            side = make(
+                "benchmarks.memory:Load", threads=threads, work=work, items=items, users=users, width=width
+            )
+            found.append(side.call("extra_memory")[0])
+            side.close()
+            row[f"{items:,} items MB"] = found[-1]
+        # 1 is linear, 2 quadratic; a budget that does not depend on the items gives 0.
+        row["growth"] = float(
+            np.log2(max(found[-1], 1e-3) / max(found[0], 1e-3)) / np.log2(sizes[-1] / sizes[0])
+        )
+        report.add(row)
+    return report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Show how memory grows with the number of items."""
+    options = common.parser(main.__doc__)
+    options.add_argument("--items", type=int, nargs="+", default=[5_000, 10_000, 20_000])
+    options.add_argument("--users", type=int, default=4_000)
+    given = options.parse_args(arguments)
+    measure(given.items, users=given.users, threads=given.threads).finish(given.out)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,162 @@
+"""nbkit as one side of a comparison: the public loop, sampler and evaluator, called as ``fit`` calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import data
+from nbkit import repro
+from nbkit.data.sampling import Batch, TripleSampler
+from nbkit.errors import UserError
+from nbkit.evaluation.ranking import Evaluator
+from nbkit.models.base import build_model
+from nbkit.training.loop import TrainSettings, make_optimizer, train_epoch
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Nbkit:
+    """One nbkit model on one data folder in the Parquet layout."""
+
+    def __init__(
+        self,
+        *,
+        folder: str,
+        model: str,
+        settings: Mapping[str, Any] | None = None,
+        image_dim: int | None = None,
+        device: str = "cpu",
+        seed: int = 999,
+    ) -> None:
+        repro.tune_allocator()
+        self.view = data.read(Path(folder), image_dim=image_dim).sealed()
+        self.model_name, self.device, self.settings = model, torch.device(device), TrainSettings()
+        self.model = build_model(model, self.view, settings or {}, repro.generator(seed, "model")).to(
+            self.device
+        )
+        pairs = torch.from_numpy(self.view.train.pairs()).to(self.device)
+        self.sampler = TripleSampler(pairs, self.view.num_users, self.view.num_items)
+        self.optimizer = make_optimizer(self.model, self.settings)
+        self.generator = repro.generator(seed, "training", self.device.type)
+        self.evaluator = Evaluator(
+            self.view.valid.pairs(),
+            [self.view.train.pairs()],
+            self.view.num_users,
+            self.view.num_items,
+            device=self.device,
+        )
+        self.epochs = self.steps = 0
+        self.optimizer.register_step_post_hook(self._count_step)
+
+    def _count_step(self, *_: Any) -> None:
+        self.steps += 1
+
+    def epoch(self) -> dict[str, float]:
+        """One epoch as ``fit`` runs it, without its validation: optimiser steps and mean loss of a step."""
+        before = self.steps
+        self.model.start_epoch(self.epochs, self.generator)
+        batches = self.sampler.epoch(self.settings.batch_size, self.generator)
+        means = train_epoch(self.model, batches, self.optimizer, loss_scale={})
+        self.epochs += 1
+        return {"steps": self.steps - before, "loss": means["loss"]}
+
+    def evaluate(self) -> dict[str, float]:
+        """Full ranking of the validation split: every metric, unrounded."""
+        return self.evaluator(self.model)
+
+    def both(self) -> dict[str, float]:
+        """An epoch and its validation: what one waits for."""
+        return {**self.epoch(), **self.evaluate()}
+
+    def metrics_of(self, scores_file: str) -> dict[str, float]:
+        """The same metrics from a ``(U, I)`` score matrix in a NumPy file."""
+        scores = np.load(scores_file, mmap_mode="r")
+        per_user = self.evaluator.per_user(
+            lambda users: torch.from_numpy(scores[users.cpu().numpy()]).to(self.device)
+        )
+        return {name: float(values.mean()) for name, values in per_user.items()}
+
+    def load(self, weights: Arrays) -> None:
+        """Take over MMRec's weights, so that both sides stand at the same point.
+
+        Raises:
+            UserError: the model has trainable arrays that MMRec's weights do not fill, or of another shape.
+        """
+        values = from_mmrec(self.model_name, weights, self.view.features)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name not in values or values[name].shape != tuple(parameter.shape):
+                    shape = values[name].shape if name in values else None
+                    raise UserError(
+                        f"{self.model_name}: weight {name} {tuple(parameter.shape)} has {shape} in MMRec"
+                    )
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(values[name])))
+
+    def _total(self, triples: np.ndarray) -> torch.Tensor:
+        users, positives, negatives = torch.from_numpy(triples).to(self.device)
+        self.model.train()
+        return torch.stack(
+            list(self.model.losses(Batch(users, positives, negatives, self.generator)).values())
+        ).sum()
+
+    def loss(self, triples: np.ndarray) -> float:
+        """Loss of one batch of ``(3, B)`` users, positives and negatives with the weights as they are."""
+        with torch.no_grad():
+            return float(self._total(triples))
+
+    def gradient_gap(self, triples: np.ndarray, theirs: Arrays) -> float:
+        """Largest difference between our gradients and MMRec's, as a share of the array's largest.
+
+        Gradients that cancel to rounding noise (the bias of a projection under a pairwise loss) are held against
+        1e-5 of the largest of all.
+        """
+        self.model.zero_grad()
+        self._total(triples).backward()
+        expected = from_mmrec(self.model_name, theirs, self.view.features)
+        ours = {n: p.grad.cpu().numpy() for n, p in self.model.named_parameters() if p.grad is not None}
+        self.model.zero_grad()
+        largest = {name: float(np.abs(expected[name]).max()) for name in ours}
+        floor = 1e-5 * max(largest.values())
+        return max(float(np.abs(ours[n] - expected[n]).max()) / max(largest[n], floor) for n in ours)
+
+
+def from_mmrec(model: str, arrays: Arrays, features: Arrays) -> dict[str, np.ndarray]:
+    """MMRec's weights, or gradients, under our names and in our layout.
+
+    Raises:
+        UserError: no correspondence is known for the model.
+    """
+    if model == "bpr":
+        return {"users": arrays["user_embedding.weight"], "items": arrays["item_embedding.weight"]}
+    if model == "lightgcn":
+        return {
+            "nodes": np.concatenate([arrays["embedding_dict.user_emb"], arrays["embedding_dict.item_emb"]])
+        }
+    if model == "vbpr":
+        # MMRec puts text before image; here modalities stand in the order of their names.
+        text = features["text"].shape[1]
+        weight = arrays["item_linear.weight"]
+        return {
+            "users": arrays["u_embedding"],
+            "items": arrays["i_embedding"],
+            "content.project.weight": np.concatenate([weight[:, text:], weight[:, :text]], axis=1),
+            "content.project.bias": arrays["item_linear.bias"],
+        }
+    if model == "freedom":
+        ours = {
+            "nodes": np.concatenate([arrays["user_embedding.weight"], arrays["item_id_embedding.weight"]])
+        }
+        for modality in ("image", "text"):
+            if f"{modality}_trs.weight" in arrays:
+                ours[f"content.{modality}.project.weight"] = arrays[f"{modality}_trs.weight"]
+                ours[f"content.{modality}.project.bias"] = arrays[f"{modality}_trs.bias"]
+                ours[f"content.{modality}.features.table"] = arrays[f"{modality}_embedding.weight"]
+        return ours
+    raise UserError(
+        f"no correspondence with MMRec's weights for {model!r}; expected bpr, lightgcn, vbpr, freedom"
+    )

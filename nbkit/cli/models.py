@@ -1,0 +1,51 @@
+"""``nbkit models``: which models there are and what can be set about them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from nbkit.cli import console
+
+_INPUTS = {"none": "interactions alone", "any": "interactions and item features"}
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, to see its settings and its equations.")
+    ] = None,
+) -> None:
+    """List the models, or show one and its settings.
+
+    One model comes with its equations, its paper and each setting's type, default and range.
+
+    \b
+    Examples:
+      nbkit models
+      nbkit models lightgcn
+    """
+    from nbkit import config
+    from nbkit.models.base import model_class, registry
+
+    if name is None:
+        found = sorted(registry().items())
+        console.print_table(
+            ["model", "paper", "venue", "uses"],
+            [[key, cls.paper.title, cls.paper.venue, _INPUTS[cls.modalities]] for key, cls in found],
+        )
+        return
+    cls = model_class(name)
+    console.say(f"{name}: {inspect.cleandoc(cls.__doc__ or '')}\n")
+    console.say(f"Paper: {cls.paper.title}, {cls.paper.venue}, {cls.paper.link}")
+    console.say(f"Uses: {_INPUTS[cls.modalities]}\n")
+    settings = config.settings_of(cls).values()
+    console.print_table(
+        ["setting", "type", "default", "range", "meaning"],
+        [
+            [s.name, s.type_name, "required" if s.required else repr(s.default), s.range or "", s.help]
+            for s in settings
+        ],
+        title=f"Settings: nbkit train {name} --set NAME=VALUE",
+    )

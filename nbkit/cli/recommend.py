@@ -1,0 +1,136 @@
+"""``nbkit recommend``: what a finished run recommends to whom."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nbkit.cli import console
+from nbkit.cli.options import DataOfRun, Device, RunId, RunsDir, data_of, open_run
+from nbkit.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbkit.data.dataset import MultimodalDataset
+    from nbkit.models.base import Recommender
+
+_WRITERS: dict[str, Any] = {
+    ".csv": lambda table: table.to_csv(index=False),
+    ".parquet": lambda table: table.to_parquet(index=False),
+}
+
+
+def recommend(
+    run: RunId,
+    users: Annotated[str | None, typer.Option(metavar="ID,ID", help="Users by their original ids.")] = None,
+    users_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text file with one user id a line.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every user of the data.")] = False,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Items a user.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet table instead of printing.")
+    ] = None,
+    data: DataOfRun = None,
+    device: Device = "auto",
+    root: RunsDir = None,
+) -> None:
+    """Recommend items that users have not seen.
+
+    Users and items are named by their original ids.
+
+    \b
+    Examples:
+      nbkit recommend 3fa9c1 --users u17,u42 -k 5
+      nbkit recommend 3fa9c1 --all -k 20 --out recommendations.parquet
+    """
+    from nbkit.paths import write_atomic
+    from nbkit.studies.experiment import load_model
+    from nbkit.training.loop import pick_device
+
+    if sum((users is not None, users_file is not None, everyone)) != 1:
+        raise UserError("expected exactly one of --users ID,ID, --users-file FILE and --all")
+    if out is not None and out.suffix not in _WRITERS:
+        raise UserError(f"--out {str(out)!r}; expected a name ending in {' or '.join(_WRITERS)}")
+    found, where = open_run(run, root), pick_device(device)
+    dataset = data_of(found, data)
+    rows = None if everyone else user_rows(_wanted(users, users_file), dataset)
+    table = recommendations(load_model(found, dataset).to(where), dataset, rows, k)
+    if out is None:
+        console.print_table(list(table.columns), table.astype(object).to_numpy().tolist())
+    else:
+        write_atomic(out, _WRITERS[out.suffix](table))
+        console.say(f"{len(table):,} rows, {table['user_id'].nunique():,} users: {out}")
+
+
+def _wanted(users: str | None, users_file: Path | None) -> list[str]:
+    if users_file is None:
+        return [text.strip() for text in (users or "").split(",") if text.strip()]
+    try:
+        return [line.strip() for line in users_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--users-file {str(users_file)!r}: {error}; expected a text file with one id a line"
+        ) from None
+
+
+def user_rows(wanted: Sequence[str], dataset: MultimodalDataset) -> list[int]:
+    """Row numbers of users given by their original ids.
+
+    Raises:
+        UserError: nobody, or an id that the data does not have; it names the nearest.
+    """
+    if not wanted:
+        raise UserError("--users: no id; expected one or more original user ids")
+    row = {str(user): number for number, user in enumerate(dataset.user_ids.tolist())}
+    for user in wanted:
+        if user not in row:
+            close = difflib.get_close_matches(user, row, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(
+                f"unknown user {user!r}; {hint}(expected one of {len(row):,} ids such as {next(iter(row))!r})"
+            )
+    return [row[user] for user in dict.fromkeys(wanted)]
+
+
+def recommendations(
+    model: Recommender, dataset: MultimodalDataset, users: Sequence[int] | None, k: int
+) -> pd.DataFrame:
+    """Best ``k`` unseen items of users by row number (None: all), one row an item.
+
+    Columns: user_id, rank from 1, item_id, title where items have one, score. Items of a user's training and
+    validation interactions are no candidates; a user who has seen nearly all gets fewer rows.
+    """
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from nbkit.evaluation.ranking import PairTable, rank, scorer
+
+    where = next(model.parameters()).device
+    chosen = torch.tensor(range(dataset.num_users) if users is None else list(users), device=where)
+    seen = [PairTable(part.pairs(), dataset.num_users, where) for part in (dataset.train, dataset.valid)]
+    at_hand: list[torch.Tensor] = []
+    parts: list[tuple[np.ndarray, ...]] = []
+    with torch.inference_mode():
+        score = scorer(model)
+
+        def kept(some: torch.Tensor) -> torch.Tensor:  # the ranking tells items alone
+            at_hand[:] = [score(some)]
+            return at_hand[0]
+
+        for some, best in rank(kept, chosen, k, seen, dataset.num_items):
+            values = at_hand[0].gather(1, best.clamp(min=0))
+            parts.append(tuple(tensor.cpu().numpy() for tensor in (some, best, values)))
+    rows, items, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    user, place = np.nonzero(items >= 0)
+    item = items[user, place]
+    table = {"user_id": dataset.user_ids[rows[user]], "rank": place + 1, "item_id": dataset.item_ids[item]}
+    if dataset.item_table is not None and "title" in dataset.item_table:
+        table["title"] = dataset.item_table["title"].to_numpy()[item]
+    return pd.DataFrame({**table, "score": scores[user, place]})

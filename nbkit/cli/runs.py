@@ -1,0 +1,174 @@
+"""``nbkit runs``: what has been computed, how runs differ, and all of it as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbkit.cli import console
+from nbkit.cli.options import RunId, RunsDir, open_run
+from nbkit.cli.results import print_metrics
+from nbkit.errors import UserError
+
+app = typer.Typer(help="Runs: list, show, compare, export, and the path of one.", no_args_is_help=True)
+
+_COLUMNS = {
+    "run": "run",
+    "status": "status",
+    "model": "model",
+    "dataset": "data",
+    "seed": "seed",
+    "fit.epochs": "epochs",
+    "valid.train.recall@20": "valid recall@20",
+    "test.train.recall@20": "test recall@20",
+    "test.train+valid.recall@20": "test, valid masked",
+}
+
+
+@app.command("list")
+def list_runs(
+    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only done, stopped, failed, running or damaged runs.")
+    ] = None,
+    root: RunsDir = None,
+) -> None:
+    """List runs, one a line, with their scores.
+
+    \b
+    Examples:
+      nbkit runs list
+      nbkit runs list --model lightgcn --status done
+    """
+    from nbkit.studies.store import RunStore
+
+    store = RunStore(root)
+    table = store.frame()
+    for column, wanted in (("model", model), ("status", status)):
+        if wanted is not None and len(table):
+            table = table[table[column] == wanted]
+    if table.empty:
+        console.say(f"no such run in {str(store.root)!r}; `nbkit train lightgcn` makes one")
+        return
+    table["noise"] = [_noise(value) for value in table["noise"]] if "noise" in table else ""
+    columns = {
+        name: label
+        for name, label in {**_COLUMNS, "noise": "noise"}.items()
+        if name in table and table[name].replace("", None).notna().any()
+    }
+    rows = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])[list(columns)].astype(
+        object
+    )
+    console.print_table(
+        list(columns.values()), [[_whole(value) for value in row] for row in rows.to_numpy().tolist()]
+    )
+
+
+def _noise(value: Any) -> str:
+    """Noise of a run's settings in the words of the command line."""
+    return ", ".join(f"{n['operator']}:{n['rate']:g}" for n in value) if isinstance(value, list) else ""
+
+
+def _whole(value: Any) -> Any:
+    """A count that became a float because other rows have none of it, as a count again."""
+    return int(value) if isinstance(value, float) and value > 1 and value.is_integer() else value
+
+
+@app.command()
+def show(run: RunId, root: RunsDir = None) -> None:
+    """Show one run: settings, metrics, where it was computed and, if it failed, why.
+
+    \b
+    Example:
+      nbkit runs show 3fa9c1
+    """
+    from nbkit.studies.store import flatten
+
+    found = open_run(run, root)
+    settings = flatten(found.read_json("settings.json"))
+    environment = found.read_json("environment.json")
+    dataset = environment.pop("dataset")
+    console.say(f"run {found.id}: {found.status}, in {str(found.path)!r}")
+    if found.status == "failed":
+        console.say(f"reason: {found.read_json('failed.json')['reason']}")
+    console.print_table(["setting", "value"], [[name, _text(value)] for name, value in settings.items()])
+    console.say("")
+    console.print_table(
+        ["computed on", ""], [[name, _text(value)] for name, value in flatten(environment).items()]
+    )
+    if found.status == "done":
+        console.say("")
+        print_metrics([found.read_json("metrics.json")])
+    if dataset["caveat"]:
+        console.say(f"caveat: {dataset['caveat']}")
+
+
+def _text(value: Any) -> str:
+    from nbkit import config
+
+    return value if isinstance(value, str) else config.canonical_json(value)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs.")],
+    root: RunsDir = None,
+) -> None:
+    """Compare runs: the settings in which they differ, then their metrics side by side.
+
+    \b
+    Example:
+      nbkit runs compare 3fa9c1 77b0de
+    """
+    from nbkit.studies.store import RunStore, flatten
+
+    if len(runs) < 2:
+        raise UserError(f"compare: {len(runs)} run; expected two or more")
+    store = RunStore(root)
+    found = [store.find(run) for run in runs]
+    different = store.diff(*(run.id for run in found))
+    if different.empty:
+        console.say("the same settings and data")
+    else:
+        rows = [
+            [name, *values]
+            for name, values in zip(different.index, different.to_numpy().tolist(), strict=True)
+        ]
+        console.print_table(["differs", *different.columns], rows)
+    console.say("")
+    metrics = [flatten(run.read_json("metrics.json")) if run.status == "done" else {} for run in found]
+    names = list(dict.fromkeys(name for values in metrics for name in values))
+    console.print_table(
+        ["metric", *(run.id for run in found)], [[name, *(m.get(name) for m in metrics)] for name in names]
+    )
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A name ending in .csv, .parquet or .json.")],
+    root: RunsDir = None,
+) -> None:
+    """Write the table of all runs, every setting and metric a column.
+
+    \b
+    Example:
+      nbkit runs export runs.csv
+    """
+    from nbkit.studies.store import RunStore
+
+    store = RunStore(root)
+    written = store.export(path)
+    console.say(f"{len(store.runs())} runs: {written}")
+
+
+@app.command()
+def path(run: RunId, root: RunsDir = None) -> None:
+    """Print the folder of a run and nothing else, for scripts.
+
+    \b
+    Example:
+      ls "$(nbkit runs path 3fa9c1)"
+    """
+    console.say(str(open_run(run, root).path))

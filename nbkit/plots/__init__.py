@@ -1,0 +1,43 @@
+"""Pictures: pure functions from a table to a plotly figure, of one look, saved with where they come from."""
+
+from __future__ import annotations
+
+from nbkit.plots.data import (
+    degree_distribution,
+    interactions_over_time,
+    noise_truth,
+    popularity_curve,
+    truth_table,
+)
+from nbkit.plots.features import feature_spectrum, spectra
+from nbkit.plots.figures import SavedFigure, save_figure
+from nbkit.plots.gallery import write_gallery
+from nbkit.plots.paired import difference_forest, win_tie_loss
+from nbkit.plots.provenance import provenance_of
+from nbkit.plots.ranking import group_comparison, metric_comparison, pareto
+from nbkit.plots.theme import model_color, model_style, no_data, use_theme
+from nbkit.plots.training import training_curves
+
+__all__ = [
+    "SavedFigure",
+    "degree_distribution",
+    "difference_forest",
+    "feature_spectrum",
+    "group_comparison",
+    "interactions_over_time",
+    "metric_comparison",
+    "model_color",
+    "model_style",
+    "no_data",
+    "noise_truth",
+    "pareto",
+    "popularity_curve",
+    "provenance_of",
+    "save_figure",
+    "spectra",
+    "training_curves",
+    "truth_table",
+    "use_theme",
+    "win_tie_loss",
+    "write_gallery",
+]

@@ -1,0 +1,100 @@
+"""Finished runs side by side: per-user scores of models over seeds, their means with intervals, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nbkit.errors import UserError, nearest
+from nbkit.evaluation.stats import mean_interval
+from nbkit.runs import RunFolder
+from nbkit.studies.store import RunStore
+
+
+def scores(
+    runs: Sequence[RunFolder], metric: str = "recall@20", *, split: str = "test", masking: str = "train"
+) -> pd.DataFrame:
+    """Per-user scores of runs as one long table: model, seed, user, value.
+
+    Raises:
+        UserError: no run, runs on different data, an unknown metric, or a test split that was not opened yet.
+    """
+    if not runs:
+        raise UserError("no runs to compare; expected at least one finished run")
+    names = pd.DataFrame([_identity(run) for run in runs])
+    if names["fingerprint"].nunique() > 1:
+        raise UserError(f"runs on different data cannot be compared user by user: {sorted(set(names['data']))}")
+    store = RunStore(runs[0].path.parent)
+    table = store.per_user([run.id for run in runs], split=split, masking=masking)
+    metrics = [name for name in table.columns if "@" in name]
+    if metric not in metrics:
+        raise UserError(f"metric = {metric!r}; {nearest(metric, metrics)}")
+    silent = set(names["run"]) - set(table["run"])
+    if silent:
+        raise UserError(f"run {min(silent)} has no {split} scores; open its test split first (nbkit evaluate)")
+    long = table[["run", "user", metric]].merge(names[["run", "model", "seed"]], on="run")
+    return long.rename(columns={metric: "value"})[["model", "seed", "user", "value"]]
+
+
+def _identity(run: RunFolder) -> dict[str, object]:
+    settings, data = run.read_json("settings.json"), run.read_json("environment.json")["dataset"]
+    return {
+        "run": run.id,
+        "model": settings["model"],
+        "seed": settings["seed"],
+        "data": data["name"],
+        "fingerprint": data["data"],
+    }
+
+
+def means(long: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """Mean of each model with its bootstrap interval over users, seeds averaged first: model, mean, low, high, seeds.
+
+    ``seed_std`` is the standard deviation of the seeds' means (nan for one seed).
+    """
+    rows = []
+    for model, part in long.groupby("model", sort=False):
+        interval = mean_interval(part.groupby("user")["value"].mean().to_numpy(), generator)
+        by_seed = part.groupby("seed")["value"].mean()
+        spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else float("nan")
+        rows.append({"model": model, **vars(interval), "seeds": len(by_seed), "seed_std": spread})
+    return pd.DataFrame(rows).rename(columns={"n": "users"})
+
+
+def quality(
+    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], generator: np.random.Generator, *, bound: str | None = None
+) -> pd.DataFrame:
+    """Means with intervals of several metrics: columns model, metric, mean, low, high; one per-user table a model.
+
+    The model named ``bound``, if it is among them, becomes a column ``bound`` instead of rows of its own.
+    """
+    rows = [
+        {"model": model, "metric": metric, **vars(mean_interval(table[metric].to_numpy(), generator))}
+        for model, table in tables.items()
+        for metric in metrics
+        if model != bound
+    ]
+    frame = pd.DataFrame(rows)
+    if bound in tables:
+        frame["bound"] = frame["metric"].map({metric: tables[bound][metric].mean() for metric in metrics})
+    return frame
+
+
+def costs(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """Mean cost of each model over its runs: training seconds, seconds an epoch, epochs, parameters."""
+    rows = []
+    for run in runs:
+        fitted = run.read_json("metrics.json")["fit"]
+        seconds = fitted["train_seconds"]
+        rows.append(
+            {
+                "model": _identity(run)["model"],
+                "seconds": seconds,
+                "epoch_seconds": seconds / max(1, fitted["epochs"]),
+                "epochs": fitted["epochs"],
+                "parameters": fitted["parameters"],
+            }
+        )
+    return pd.DataFrame(rows).groupby("model", sort=False).mean().reset_index()

@@ -1,0 +1,141 @@
+"""Training inside a notebook: a bar with figures and a Stop button while it runs, lines in a log when headless.
+
+State (``TrainingState``) holds what is shown, without drawing; ``bar_html`` computes the picture; ``TrainingView`` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from nbkit.runs import RunFolder
+from nbkit.studies.experiment import Experiment, run_experiment
+from nbkit.training.callbacks import Callback, LogProgress, Stop
+
+
+@dataclass
+class TrainingState(Callback):
+    """What a viewer of a fit may want to know; updated from the training thread."""
+
+    title: str = ""
+    status: str = "waiting"
+    epoch: int = 0
+    epochs: int = 1
+    best: float | None = None
+    metric: str = "recall@20"
+    row: Mapping[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def started(self, epoch: int, epochs: int, steps: int) -> None:
+        self.status, self.epoch, self.epochs, self.began = "training", epoch, epochs, time.monotonic()
+
+    def epoch_ended(self, row: Mapping[str, float]) -> None:
+        self.row, self.epoch = dict(row), int(row["epoch"])
+        score = row.get(f"valid_{self.metric}")
+        if score is not None and (self.best is None or score > self.best):
+            self.best = score
+
+    def ended(self, status: str) -> None:
+        self.status = status
+
+
+def bar_html(state: TrainingState) -> str:
+    """The state as one line of HTML: a bar, the epoch, loss and validation metric, seconds."""
+    share = 100 if state.status == "finished" else round(100 * state.epoch / max(state.epochs, 1))
+    parts = [f"epoch {state.epoch} of at most {state.epochs}"]
+    if "loss" in state.row:
+        parts.append(f"loss {state.row['loss']:.4f}")
+    if state.best is not None:
+        parts.append(f"{state.metric} {state.row.get(f'valid_{state.metric}', state.best):.4f} (best {state.best:.4f})")
+    parts.append(f"{time.monotonic() - state.began:.0f} s")
+    return (
+        f'<div style="font-family:sans-serif;font-size:14px"><b>{escape(state.title)}</b> {escape(state.status)}'
+        f'<div style="background:#8884;border-radius:4px;height:8px;margin:4px 0">'
+        f'<div style="background:#0072B2;border-radius:4px;height:8px;width:{share}%"></div></div>'
+        f"{escape(' · '.join(parts))}</div>"
+    )
+
+
+class TrainingView(Callback):
+    """The state drawn in a notebook, at most five times a second, with a Stop button."""
+
+    def __init__(self, state: TrainingState, stop: Stop) -> None:
+        from IPython.display import display
+        from ipywidgets import HTML, Button, HBox, Layout
+
+        self.state, self._drawn = state, 0.0
+        self.bar = HTML(bar_html(state), layout=Layout(flex="1"))
+        self.button = Button(description="Stop", icon="stop", layout=Layout(width="90px"))
+        self.button.on_click(lambda _: stop.press())
+        display(HBox([self.bar, self.button]))
+
+    def _draw(self, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._drawn > 0.2:
+            self._drawn = time.monotonic()
+            self.bar.value = bar_html(self.state)
+
+    def epoch_ended(self, row: Mapping[str, float]) -> None:
+        self._draw()
+
+    def ended(self, status: str) -> None:
+        self.button.disabled = True
+        self._draw(now=True)
+
+
+class Training:
+    """A fit in a worker thread, so that the notebook stays alive and Stop works."""
+
+    def __init__(self, experiment: Experiment, **options: Any) -> None:
+        self._stop = Stop()
+        self.state = TrainingState(title=experiment.model, metric=experiment.training.metric)
+        self._callbacks = [self.state, TrainingView(self.state, self._stop), self._stop]
+        self._outcome: RunFolder | BaseException | None = None
+        self._thread = threading.Thread(target=self._work, args=(experiment, options), daemon=True)
+        self._thread.start()
+
+    def _work(self, experiment: Experiment, options: dict[str, Any]) -> None:
+        try:
+            self._outcome = run_experiment(experiment, callbacks=self._callbacks, **options)
+        except BaseException as error:  # handed to whoever asks for the result
+            self._outcome = error
+
+    def stop(self) -> None:
+        """End after the batch at hand; what is finished is kept."""
+        self._stop.press()
+
+    def result(self) -> RunFolder:
+        """Wait for the run; interrupting the kernel while waiting stops the training, too."""
+        try:
+            while self._thread.is_alive():
+                self._thread.join(0.1)
+        except KeyboardInterrupt:
+            self.stop()
+            self._thread.join()
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+
+def headless() -> bool:
+    """Whether nobody is watching: papermill, nbval or a plain script (``NBKIT_HEADLESS=1`` says so outright)."""
+    if os.environ.get("NBKIT_HEADLESS"):
+        return True
+    from IPython.core.getipython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is None
+
+
+def train(experiment: Experiment, *, interactive: bool | None = None, **options: Any) -> RunFolder:
+    """Run an experiment and show how it goes; ``interactive`` trains in a thread with a Stop button, else inline with log lines.
+
+    ``options`` are those of :func:`nbkit.studies.experiment.run_experiment`; None decides by whether somebody watches.
+    """
+    if interactive if interactive is not None else not headless():
+        return Training(experiment, **options).result()
+    return run_experiment(experiment, callbacks=[LogProgress(experiment.model)], **options)

@@ -1,0 +1,144 @@
+"""The index page: everything that was saved, grouped by notebook, with links that lead somewhere."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import plotly.graph_objects as go
+import pytest
+
+from nbkit.errors import UserError
+from nbkit.plots import save_figure, write_gallery
+from nbkit.plots.page import duration
+
+FIG = go.Figure(go.Scatter(x=[1], y=[1]))
+
+
+class Page(HTMLParser):
+    """Targets, headings and balance of a page."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.targets += [value for name, value in attrs if name in ("href", "src") and value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two notebooks' figures, one of them with a picture, and one figure of no notebook."""
+    figures = tmp_path / "figures"
+    executed = figures / "notebooks"
+    executed.mkdir(parents=True)
+    for name, title in (("20_train.ipynb", "Train & watch"), ("10 data.ipynb", "The <data>")):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {title}\n\nText")])
+        notebook.metadata["papermill"] = {"duration": 65.0}
+        nbformat.write(notebook, executed / name)
+    (executed / "20_train.html").write_text("<p>")
+    known = {"runs": ["r1"], "dataset": "boutique"}
+    for name, notebook in (
+        ("curves", "20_train.ipynb"),
+        ("degrees", "10 data.ipynb"),
+        ("time", "10 data.ipynb"),
+    ):
+        source = {"notebook": executed / notebook}
+        save_figure(
+            FIG,
+            name,
+            folder=figures,
+            caption=f"About {name}",
+            provenance=known | source,
+            formats=("json", "html"),
+        )
+    save_figure(
+        FIG, "alone", folder=figures, provenance={"notebook": executed / "gone.ipynb"}, formats=("json",)
+    )
+    save_figure(FIG, "loose", folder=figures, formats=("json", "html"))
+    (figures / "curves.png").write_bytes(b"png")
+    meta = json.loads((figures / "curves.meta.json").read_text())
+    meta["files"]["png"] = "curves.png"
+    (figures / "curves.meta.json").write_text(json.dumps(meta))
+    return figures
+
+
+def test_every_figure_is_there_in_the_group_of_its_notebook(folder: Path) -> None:
+    page = Page(write_gallery(folder, "Figures", "An introduction"))
+    assert page.headings == ["The <data>", "Train & watch", "gone", "Other figures"]
+    for text in (
+        "About curves",
+        "About degrees",
+        "About time",
+        "An introduction",
+        "boutique",
+        "2 min 10 s",
+        "2 figures · 1 min 5 s",
+    ):
+        assert text in page.text
+
+
+def test_every_link_leads_to_a_file_and_none_to_the_network(folder: Path) -> None:
+    page = Page(write_gallery(folder, "Figures"))
+    assert page.targets
+    for target in page.targets:
+        assert (folder / unquote(target)).exists(), target
+    assert "notebooks/10%20data.ipynb" in page.targets
+    assert "notebooks/20_train.html" in page.targets
+    assert "http" not in " ".join(page.targets)
+
+
+def test_a_figure_without_a_picture_gets_a_link_in_its_place(folder: Path) -> None:
+    html = write_gallery(folder, "Figures").read_text()
+    assert html.count("<img ") == 1
+    assert html.count("open the interactive figure") == 4
+
+
+def test_the_page_follows_dark_mode_and_narrow_screens(folder: Path) -> None:
+    html = write_gallery(folder, "Figures").read_text()
+    assert "prefers-color-scheme: dark" in html
+    assert 'name="viewport"' in html
+
+
+def test_an_empty_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    assert "No figures yet" in Page(write_gallery(tmp_path / "new", "Figures")).text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"name": "a"}', '{"name": "a", "title": "", "caption": "", "files": 3, "provenance": {}}'],
+)
+def test_a_damaged_record_is_named_and_the_old_page_stays(folder: Path, content: str) -> None:
+    before = write_gallery(folder, "Figures").read_text()
+    (folder / "bad.meta.json").write_text(content)
+    with pytest.raises(UserError, match=r"bad\.meta\.json' is damaged"):
+        write_gallery(folder, "Figures")
+    assert (folder / "index.html").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3700, "1 h 1 min")],
+)
+def test_durations_are_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
