@@ -57,7 +57,7 @@ def _print_rich(
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, number in zip(columns, right, strict=True):
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in texts:
         table.add_row(*map(Text, row))
     Console().print(table)

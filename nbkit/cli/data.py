@@ -80,7 +80,7 @@ def convert(
     source: Spec,
     target: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder in the Parquet layout.")],
     split: Annotated[
-        str | None, typer.Option(help="Cut anew: random, leave-one-out or temporal [default: as it is].")
+        str | None, typer.Option(help="Cut anew: random, leave-one-out or temporal (default: as it is).")
     ] = None,
     k_core: Annotated[
         int | None, typer.Option(min=1, help="Keep users and items with that many partners (raw tables).")

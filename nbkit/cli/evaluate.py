@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ def evaluate(
     run: RunId,
     data: DataOfRun = None,
     bound: Annotated[
-        bool, typer.Option("--bound", help="Also what perfect knowledge of built-in data would reach.")
+        bool, typer.Option("--bound", help="Also popularity and, on built-in data, perfect knowledge.")
     ] = False,
     device: Device = "auto",
     root: RunsDir = None,
@@ -47,7 +47,7 @@ def evaluate(
     else:
         _open_test(found, data, device)
         console.say(f"run {found.id}: test split opened, on record in {str(found / final.OPENED)!r}")
-    print_metrics([found.read_json(final.METRICS)], _bound(found) if bound else None)
+    print_metrics([found.read_json(final.METRICS)], _limits(found, data) if bound else None)
     caveat = found.read_json("environment.json")["dataset"]["caveat"]
     if caveat:
         console.say(f"caveat: {caveat}")
@@ -65,33 +65,16 @@ def _open_test(run: RunFolder, data: str | None, device: str) -> None:
         final.final_test(run, dataset, scorer(model), ks=experiment_of(run).ks, device=where)
 
 
-def _bound(run: RunFolder) -> dict[str, Any]:
-    """Validation metrics of the ranker that knows what was planted: no model can be expected to do better.
-
-    Raises:
-        UserError: the run is not on built-in data, where alone the truth is known.
-    """
-    import torch
-
-    from nbkit import config
-    from nbkit.data import synthetic
+def _limits(run: RunFolder, data: str | None) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """Test metrics of popularity and, on built-in data, of perfect knowledge, by split and masking."""
     from nbkit.evaluation import final
+    from nbkit.studies.limits import PERFECT, known_limits
 
-    experiment = experiment_of(run)
-    name, _, query = experiment.data.partition("?")
-    family, _, size = name.partition(":")
-    if family != "boutique":
-        raise UserError(
-            f"--bound: run {run.id} is on {name!r}; expected built-in data, where the truth is known"
-        )
-    settings = [text for text in query.split("&") if text]
-    seeds = [text for text in settings if text.startswith("seed=")]
-    others = [text for text in settings if text not in seeds]
-    oracle = synthetic.perfect_knowledge(
-        size or "small",
-        **config.parse_assignments(synthetic.boutique, seeds, where=name),
-        **config.parse_assignments(synthetic.BoutiqueSettings, others, where=name),
-    )
-    evaluator = final.validation_evaluator(experiment.load_data(), ks=experiment.ks)
-    scores = evaluator.per_user(lambda users: torch.from_numpy(oracle.score(users.numpy())))
-    return {"valid": {"train": {metric: float(values.mean()) for metric, values in scores.items()}}}
+    experiment, dataset = experiment_of(run), data_of(run, data)
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for masking in final.MASKINGS:
+        tables = known_limits(dataset, experiment.data, ks=experiment.ks, masking=masking)
+        found["test", masking] = {name: final.mean_metrics(table) for name, table in tables.items()}
+    if PERFECT not in tables:
+        console.note(f"perfect knowledge is known on built-in data alone, not on {experiment.data!r}")
+    return found

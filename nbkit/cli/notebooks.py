@@ -34,7 +34,7 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="The executed notebook [default: figures/notebooks/NAME.ipynb]."),
+        typer.Option(metavar="PATH", help="The executed notebook (default: figures/notebooks/NAME.ipynb)."),
     ] = None,
     params: Annotated[
         bool, typer.Option("--params", help="List the notebook's parameters and run nothing.")
@@ -73,11 +73,14 @@ def assignments(texts: list[str]) -> dict[str, Any]:
 
 def clean(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Notebooks or folders of them [default: notebooks].")
+        list[Path] | None, typer.Argument(help="Notebooks or folders of them (default: notebooks).")
     ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Change nothing; exit 1 when a file is not clean or breaks a rule."),
+    ] = False,
+    regold: Annotated[
+        bool, typer.Option("--regold", help="Run them with their defaults and keep the golden outputs anew.")
     ] = False,
 ) -> None:
     """Strip notebooks of everything but golden outputs.
@@ -87,12 +90,19 @@ def clean(
     \b
     Examples:
       nbkit clean
-      nbkit clean notebooks/20_train.ipynb --check
+      nbkit clean --check
+      nbkit clean notebooks/20_train.ipynb --regold
     """
     from nbkit.notebooks.files import notebooks_in
 
     lab = laboratory()
     chosen = paths or [Path("notebooks")]
+    if regold:
+        if check:
+            raise UserError("--regold writes and --check does not; expected one of them")
+        for file in [file for path in chosen for file in notebooks_in(path)]:
+            console.say(f"{lab.regold(file)}: golden outputs are those of today")
+        return
     changed = [line for path in chosen for line in lab.clean(path, check=check)]
     for file in changed:
         console.say(f"{file}: {'not clean; run `nbkit clean`' if check else 'cleaned'}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RunsDir = Annotated[
     Path | None,
-    typer.Option("--runs", metavar="DIR", help="Folder of runs [default: runs, or $NBKIT_RUNS]."),
+    typer.Option("--runs", metavar="DIR", help="Folder of runs (default: runs, or $NBKIT_RUNS)."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 RunId = Annotated[
@@ -22,7 +22,7 @@ RunId = Annotated[
 ]
 DataOfRun = Annotated[
     str | None,
-    typer.Option(metavar="SPEC", help="Where the run's data lies now [default: where it lay then]."),
+    typer.Option(metavar="SPEC", help="Where the run's data lies now (default: where it lay then)."),
 ]
 
 

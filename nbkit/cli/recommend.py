@@ -14,10 +14,7 @@ from nbkit.cli.options import DataOfRun, Device, RunId, RunsDir, data_of, open_r
 from nbkit.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from nbkit.data.dataset import MultimodalDataset
-    from nbkit.models.base import Recommender
 
 _WRITERS: dict[str, Any] = {
     ".csv": lambda table: table.to_csv(index=False),
@@ -51,6 +48,7 @@ def recommend(
     """
     from nbkit.paths import write_atomic
     from nbkit.studies.experiment import load_model
+    from nbkit.studies.recommend import recommendations
     from nbkit.training.loop import pick_device
 
     if sum((users is not None, users_file is not None, everyone)) != 1:
@@ -96,41 +94,3 @@ def user_rows(wanted: Sequence[str], dataset: MultimodalDataset) -> list[int]:
                 f"unknown user {user!r}; {hint}(expected one of {len(row):,} ids such as {next(iter(row))!r})"
             )
     return [row[user] for user in dict.fromkeys(wanted)]
-
-
-def recommendations(
-    model: Recommender, dataset: MultimodalDataset, users: Sequence[int] | None, k: int
-) -> pd.DataFrame:
-    """Best ``k`` unseen items of users by row number (None: all), one row an item.
-
-    Columns: user_id, rank from 1, item_id, title where items have one, score. Items of a user's training and
-    validation interactions are no candidates; a user who has seen nearly all gets fewer rows.
-    """
-    import numpy as np
-    import pandas as pd
-    import torch
-
-    from nbkit.evaluation.ranking import PairTable, rank, scorer
-
-    where = next(model.parameters()).device
-    chosen = torch.tensor(range(dataset.num_users) if users is None else list(users), device=where)
-    seen = [PairTable(part.pairs(), dataset.num_users, where) for part in (dataset.train, dataset.valid)]
-    at_hand: list[torch.Tensor] = []
-    parts: list[tuple[np.ndarray, ...]] = []
-    with torch.inference_mode():
-        score = scorer(model)
-
-        def kept(some: torch.Tensor) -> torch.Tensor:  # the ranking tells items alone
-            at_hand[:] = [score(some)]
-            return at_hand[0]
-
-        for some, best in rank(kept, chosen, k, seen, dataset.num_items):
-            values = at_hand[0].gather(1, best.clamp(min=0))
-            parts.append(tuple(tensor.cpu().numpy() for tensor in (some, best, values)))
-    rows, items, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-    user, place = np.nonzero(items >= 0)
-    item = items[user, place]
-    table = {"user_id": dataset.user_ids[rows[user]], "rank": place + 1, "item_id": dataset.item_ids[item]}
-    if dataset.item_table is not None and "title" in dataset.item_table:
-        table["title"] = dataset.item_table["title"].to_numpy()[item]
-    return pd.DataFrame({**table, "score": scores[user, place]})

@@ -16,10 +16,13 @@ SPLITS = (
 )
 
 
-def print_metrics(metrics: Sequence[Mapping[str, Any]], bounds: Mapping[str, Any] | None = None) -> None:
+def print_metrics(
+    metrics: Sequence[Mapping[str, Any]], limits: Mapping[tuple[str, str], Mapping[str, Any]] | None = None
+) -> None:
     """The results of one run, or of several seeds as mean ± standard deviation.
 
-    ``metrics`` are contents of ``metrics.json``; ``bounds`` is what can be reached at best, in the same form.
+    ``metrics`` are contents of ``metrics.json``; ``limits`` are those of other rankers, by split
+    and masking, then by name.
     """
     validation = metrics[0]["valid"]["train"]
     names = [name for name in SHOWN if name in validation] or sorted(validation)[:4]
@@ -28,8 +31,8 @@ def print_metrics(metrics: Sequence[Mapping[str, Any]], bounds: Mapping[str, Any
         found = [m[split][masking] for m in metrics if split in m]
         if len(found) == len(metrics):
             rows.append([label, *(_over_seeds([values[name] for values in found]) for name in names)])
-        if bounds and masking in bounds.get(split, {}):
-            rows.append(["  with perfect knowledge", *(bounds[split][masking].get(name) for name in names)])
+        for other, values in (limits or {}).get((split, masking), {}).items():
+            rows.append([f"  {other}", *(values.get(name) for name in names)])
     console.print_table(["", *names], rows)
 
 

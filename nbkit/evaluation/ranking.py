@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from nbkit.errors import UserError
 from nbkit.evaluation.metrics import per_user_metrics
@@ -36,18 +37,19 @@ class PairTable:
         return place, self.items[first + torch.arange(len(place), device=users.device)]
 
 
-def top_k(scores: Tensor, k: int) -> Tensor:
-    """Items of the ``k`` highest scores, highest first, equal scores by lower item number; -1 where only -inf is left.
+def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Items of the ``k`` highest scores and these scores, highest first, equal ones by lower item number.
 
-    Shapes: ``scores`` ``(B, I)``, result ``(B, k)`` int64.
+    Where only -inf is left the item is -1. Shapes: ``scores`` ``(B, I)``, result ``(B, k)`` int64 and ``(B, k)``.
     """
     width = scores.shape[1]
     values, items = scores.topk(min(k + 1, width), dim=1)
     tied = (values[:, 1:] == values[:, :-1]).any(1)
     if tied.any():  # topk promises no order among equals: sort these rows for certain
         values[tied], items[tied] = (t[:, : items.shape[1]] for t in scores[tied].sort(dim=1, descending=True, stable=True))
-    items = items.masked_fill(values == -torch.inf, -1)[:, :k]
-    return items if width >= k else torch.nn.functional.pad(items, (0, k - width), value=-1)
+    items, values = items.masked_fill(values == -torch.inf, -1)[:, :k], values[:, :k]
+    missing = (0, max(0, k - width))
+    return pad(items, missing, value=-1), pad(values, missing, value=-torch.inf)
 
 
 @torch.inference_mode()
@@ -71,8 +73,18 @@ class Ranking:
     relevant: Tensor
 
 
-def rank(score: Score, users: Tensor, k: int, exclude: Sequence[PairTable], num_items: int, *, chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Best ``k`` items of each user, in chunks of (users ``(B,)``, items ``(B, k)``); excluded pairs are never candidates.
+def rank(
+    score: Score,
+    users: Tensor,
+    k: int,
+    exclude: Sequence[PairTable],
+    num_items: int,
+    *,
+    chunk: int | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Best ``k`` items of each user, in chunks of (users ``(B,)``, items ``(B, k)``, their scores ``(B, k)``).
+
+    Excluded pairs are never candidates.
 
     Memory is ``chunk × I`` scores; the default chunk keeps that product constant.
     """
@@ -81,7 +93,7 @@ def rank(score: Score, users: Tensor, k: int, exclude: Sequence[PairTable], num_
         scores = score(some)
         for table in exclude:
             scores[table.entries(some)] = -torch.inf
-        yield some, top_k(scores, k)
+        yield some, *top_k(scores, k)
 
 
 class Evaluator:
@@ -113,7 +125,7 @@ class Evaluator:
     def rank(self, score: Score) -> Ranking:
         """Rank all items for every user with a held-out item."""
         k, parts = max(self.ks), []
-        for some, items in rank(score, self.users, k, self.exclude, self.num_items, chunk=self.chunk):
+        for some, items, _ in rank(score, self.users, k, self.exclude, self.num_items, chunk=self.chunk):
             relevant = torch.zeros(len(some), self.num_items, dtype=torch.bool, device=some.device)
             relevant[self.target.entries(some)] = True
             parts.append((items, relevant.gather(1, items.clamp(min=0)) & (items >= 0)))

@@ -72,8 +72,7 @@ def from_text(kind: Any, text: str) -> Any:
     if origin is Literal:
         return {str(choice): choice for choice in reversed(arguments)}.get(text, text)
     if options(kind):
-        # None is tried first and text last: everything reads as text.
-        for option in sorted(options(kind), key=lambda a: (a is not type(None), a is str)):
+        for option in sorted(options(kind), key=lambda a: a is str):  # text last: everything reads as text
             try:
                 return from_text(option, text)
             except (ValueError, SyntaxError):

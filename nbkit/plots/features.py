@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from nbkit.plots.colors import PALETTE
 from nbkit.plots.theme import figure, need, no_data
 
-
 _DENSE = 1024  # up to this size all singular values are computed
 
 

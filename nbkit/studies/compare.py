@@ -34,7 +34,7 @@ def scores(
     silent = set(names["run"]) - set(table["run"])
     if silent:
         raise UserError(f"run {min(silent)} has no {split} scores; open its test split first (nbkit evaluate)")
-    long = table[["run", "user", metric]].merge(names[["run", "model", "seed"]], on="run")
+    long = names[["run", "model", "seed"]].merge(table[["run", "user", metric]], on="run")
     return long.rename(columns={metric: "value"})[["model", "seed", "user", "value"]]
 
 

@@ -50,6 +50,10 @@ def test_the_top_help_is_a_tour_of_commands_that_exist(nbkit: Cli) -> None:
         assert any(tuple(line[1 : 1 + len(path)]) == path for path in COMMANDS), line
 
 
+def test_defaults_that_words_explain_are_shown(nbkit: Cli) -> None:
+    assert "(default: runs, or $NBKIT_RUNS)" in " ".join(nbkit("runs", "list", "--help").out.split())
+
+
 def test_no_arguments_show_the_help_and_a_group_its_own(nbkit: Cli) -> None:
     assert "A tour in three lines" in nbkit().out + nbkit().err
     assert "compare" in nbkit("runs").out + nbkit("runs").err

@@ -16,7 +16,7 @@ from nbkit.studies.store import RunStore
 
 from .conftest import OFTEN, QUICK, Outcome
 
-LONG = ("--set", "dim=8", "--train", "epochs=200", "--train", "batch_size=16", "--train", "patience=1000")
+LONG = ("--set", "dim=8", "--train", "epochs=120", "--train", "batch_size=16", "--train", "patience=1000")
 Process = Callable[..., Outcome]
 
 

@@ -77,14 +77,14 @@ def test_a_wrong_wish_for_a_notebook_is_refused_before_it_runs(
 
 @pytest.fixture
 def three() -> Path:
-    """Three notebooks: one makes a figure file, one fails, one takes data and preset."""
+    """Three notebooks: one makes a figure file, one fails, one takes data, epochs and seeds."""
     figure = "import os, pathlib\npathlib.Path(os.environ['NBKIT_FIGURES'], 'bars.png').write_text('drawn')"
     write_notebook(Path("notebooks/10_figure.ipynb"), f"bars: int = 2  {HELP}", figure)
     write_notebook(Path("notebooks/20_broken.ipynb"), f"bars: int = 2  {HELP}", "1 / 0")
     write_notebook(
         Path("notebooks/30_data.ipynb"),
-        f"data: str = 'built-in'  {HELP}\npreset: str = 'fast'  {HELP}",
-        "print(data, preset)",
+        f"data: str = 'built-in'  {HELP}\nepochs: int = 3  {HELP}\nseeds: list[int] = [0]  {HELP}",
+        "print(data, epochs, seeds)",
     )
     return Path("figures")
 
@@ -106,7 +106,7 @@ def test_a_failing_notebook_is_reported_and_the_others_still_run(nbkit: Cli, thr
     assert "ZeroDivisionError" in done.err
     assert (three / "bars.png").exists()
     assert (three / "index.html").exists()
-    assert printed(three / "notebooks" / "30_data.ipynb") == "built-in fast\n"
+    assert printed(three / "notebooks" / "30_data.ipynb") == "built-in 3 [0]\n"
     Path("notebooks/20_broken.ipynb").unlink()
 
     assert done_lines(nbkit("reproduce")) == ["unchanged", "unchanged"]
@@ -123,14 +123,14 @@ def test_a_failing_notebook_is_reported_and_the_others_still_run(nbkit: Cli, thr
     nbformat.write(notebook, "notebooks/30_data.ipynb")
     changed = nbkit("reproduce", "--only", "30*", "--preset", "paper")
     assert done_lines(changed) == ["done"]
-    assert printed(three / "notebooks" / "30_data.ipynb") == "built-in paper\n"
+    assert printed(three / "notebooks" / "30_data.ipynb") == "built-in 1000 [0, 1, 2, 3, 4]\n"
 
 
 def test_data_goes_only_to_notebooks_that_take_it(nbkit: Cli, three: Path, shop: Path) -> None:
     Path("notebooks/20_broken.ipynb").unlink()
     assert nbkit("reproduce", "--data", shop, "--out", "elsewhere").code == 0
     executed = Path("elsewhere/notebooks")
-    assert printed(executed / "30_data.ipynb") == f"{shop} fast\n"
+    assert printed(executed / "30_data.ipynb") == f"{shop} 3 [0]\n"
     assert "injected-parameters" not in (executed / "10_figure.ipynb").read_text()
     assert sorted(json.loads((executed / RECORD).read_text())) == ["10_figure.ipynb", "30_data.ipynb"]
 
@@ -178,3 +178,15 @@ def test_breaking_a_house_rule_fails_the_check(nbkit: Cli) -> None:
     checked = nbkit("clean", "--check")
     assert checked.code == 1
     assert "defines 'helper'" in checked.out
+
+
+def test_golden_outputs_are_kept_anew_on_request(nbkit: Cli) -> None:
+    path = write_notebook(Path("notebooks/60_golden.ipynb"), f"x: int = 2  {HELP}", "print(x + 1)")
+    notebook = nbformat.read(path, 4)
+    notebook.cells[-1].metadata["tags"] = ["nbval-check-output"]
+    nbformat.write(notebook, path)
+    assert nbkit("clean", "--check").code == 1
+    assert nbkit("clean", path, "--regold").code == 0
+    assert printed(path) == "3\n"
+    assert nbkit("clean", "--check").code == 0
+    assert "expected one of them" in nbkit("clean", "--regold", "--check").error

@@ -35,8 +35,12 @@ def test_ranking_equals_a_full_sort_for_any_chunk_ties_by_item_number(world, k, 
     table = PairTable(mask, len(scores))
     users = torch.arange(len(scores))
     parts = rank(lambda u: torch.from_numpy(scores)[u].clone(), users, k, [table], scores.shape[1], chunk=chunk)
-    got = torch.cat([items for _, items in parts]).numpy()
-    assert np.array_equal(got, brute_force(scores, {tuple(p) for p in mask}, k))
+    chunks = list(parts)
+    got = torch.cat([items for _, items, _ in chunks]).numpy()
+    expected = brute_force(scores, {tuple(p) for p in mask}, k)
+    assert np.array_equal(got, expected)
+    values = np.where(expected < 0, -np.inf, np.take_along_axis(scores, expected.clip(min=0), axis=1))
+    assert np.array_equal(torch.cat([v for _, _, v in chunks]).numpy(), values)
 
 
 def test_random_scores_rank_the_same_in_every_chunk_size():
@@ -44,14 +48,16 @@ def test_random_scores_rank_the_same_in_every_chunk_size():
     users, items = torch.randn(300, 16, generator=generator), torch.randn(2000, 16, generator=generator)
 
     def ranked(chunk):
-        return torch.cat([i for _, i in rank(lambda u: users[u] @ items.T, torch.arange(300), 20, [], 2000, chunk=chunk)])
+        return torch.cat([i for _, i, _ in rank(lambda u: users[u] @ items.T, torch.arange(300), 20, [], 2000, chunk=chunk)])
 
     assert all(torch.equal(ranked(300), ranked(chunk)) for chunk in (1, 7, 64, 128))
 
 
 def test_rows_of_masked_items_end_in_minus_one():
     scores = torch.tensor([[1.0, -torch.inf, 3.0]])
-    assert top_k(scores, 5).tolist() == [[2, 0, -1, -1, -1]]
+    items, values = top_k(scores, 5)
+    assert items.tolist() == [[2, 0, -1, -1, -1]]
+    assert values.tolist() == [[3.0, 1.0, -torch.inf, -torch.inf, -torch.inf]]
 
 
 @given(seed=st.integers(0, 10_000))

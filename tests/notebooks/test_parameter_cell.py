@@ -112,6 +112,7 @@ def test_anything_else_is_refused_with_one_line(notebook: Path, given_: dict[str
         ("epochs: int = 'three'", "epochs = 'three'; expected int"),
         ("epochs: int = '3'", "epochs = '3'; expected int"),
         ("users: int | None = 'none'", "expected int or None"),
+        ("users: str | None = 'none'", "expected str or None"),
         ("epochs: int = 1.0", "expected int"),
         ("model: Literal['a'] = 'b'", "expected one of 'a'"),
         ("lr: float = 1 / 3", "expected a plain value"),
