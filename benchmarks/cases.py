@@ -47,9 +47,7 @@ def _lightgcn(layers: int, must: float, goal: float) -> Case:
     )
 
 
-def _freedom(
-    name: str, reg: float, must: float, goal: float, wide: tuple[float, float] | None = None
-) -> Case:
+def _freedom(name: str, reg: float, must: float, goal: float, wide: tuple[float, float] | None = None) -> Case:
     # MMRec trains the raw features; the same is asked of our side.
     return Case(
         name,

@@ -39,18 +39,14 @@ class Report:
 
     def disturbed(self, what: str) -> None:
         """Note that a row was measured while others worked, so that nobody quotes it."""
-        self.notes.append(
-            f"NOT JUDGED: {what}: other processes used more than {FOREIGN_LIMIT} cores all the time"
-        )
+        self.notes.append(f"NOT JUDGED: {what}: other processes used more than {FOREIGN_LIMIT} cores all the time")
 
     def table(self) -> str:
         """The rows as text."""
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         cells = [columns, *([_cell(row.get(name)) for name in columns] for row in self.rows)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
-        ]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
     def save(self, folder: Path = RESULTS) -> Path:
@@ -107,9 +103,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--repetitions", type=int, default=5, help="timed rounds after the warm-up")
     options.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch and BLAS")
-    options.add_argument(
-        "--wait", type=float, default=0.0, help="seconds to wait for an idle machine, each time"
-    )
+    options.add_argument("--wait", type=float, default=0.0, help="seconds to wait for an idle machine, each time")
     options.add_argument("--force", action="store_true", help="measure although the machine is not idle")
     options.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON result")
     return options

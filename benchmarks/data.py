@@ -39,9 +39,7 @@ def _user_degrees(size: Size, rng: np.random.Generator) -> np.ndarray:
     tail = rng.pareto(1.6, size.users)
     spare = size.pairs - floor * size.users
     if spare < 0:
-        raise UserError(
-            f"{size}: {size.pairs} pairs for {size.users} users; expected at least {floor} a user"
-        )
+        raise UserError(f"{size}: {size.pairs} pairs for {size.users} users; expected at least {floor} a user")
     degrees = floor + np.floor(tail / tail.sum() * spare).astype(np.int64)
     degrees = np.minimum(degrees, most)
     while missing := size.pairs - int(degrees.sum()):
@@ -120,9 +118,7 @@ def read(folder: Path, *, image_dim: int | None = None) -> MultimodalDataset:
     pairs = {s: table.loc[table["split"] == s, ["user_id", "item_id"]].to_numpy(np.int64) for s in SPLITS}
     users, items = int(table["user_id"].max()) + 1, int(table["item_id"].max()) + 1
     features = {
-        m: np.load(f).astype(np.float32)
-        for m in ("image", "text")
-        if (f := path.parent / f"{m}.npy").is_file()
+        m: np.load(f).astype(np.float32) for m in ("image", "text") if (f := path.parent / f"{m}.npy").is_file()
     }
     if image_dim is not None:
         features["image"] = np.random.default_rng(0).standard_normal((items, image_dim), dtype=np.float32)
@@ -165,9 +161,7 @@ def write_mmrec(dataset: MultimodalDataset, folder: Path) -> Path:
     """Write MMRec's layout, ``NAME.inter`` (the folder's name) and ``*_feat.npy``, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = [
-        pd.DataFrame(
-            {"userID": part.user, "itemID": part.item, "rating": 1.0, "timestamp": 0, "x_label": label}
-        )
+        pd.DataFrame({"userID": part.user, "itemID": part.item, "rating": 1.0, "timestamp": 0, "x_label": label})
         for label, part in enumerate(_columns(dataset).values())
     ]
     pd.concat(tables).to_csv(folder / f"{folder.name}.inter", sep="\t", index=False)

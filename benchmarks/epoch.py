@@ -127,16 +127,10 @@ def measure(
 def main(arguments: list[str] | None = None) -> None:
     """Time training epochs of nbkit, and of an MMRec checkout where one is given."""
     options = common.parser(main.__doc__)
-    options.add_argument(
-        "--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)"
-    )
+    options.add_argument("--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)")
     options.add_argument("--mmrec", help="folder of an MMRec checkout (default: our side alone)")
-    options.add_argument(
-        "--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)} (default: all)"
-    )
-    options.add_argument(
-        "--image-dim", type=int, help="random image features of this width in place of the data's"
-    )
+    options.add_argument("--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)} (default: all)")
+    options.add_argument("--image-dim", type=int, help="random image features of this width in place of the data's")
     options.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
     given = options.parse_args(arguments)
     with common.data_folder(given.data) as folder:

@@ -72,9 +72,7 @@ def measure(
             "device": device,
             "threads": threads,
         }
-        sides: dict[str, Side] = {
-            "nbkit": make(OURS, model=case.nbkit, settings=dict(case.nbkit_settings), **shared)
-        }
+        sides: dict[str, Side] = {"nbkit": make(OURS, model=case.nbkit, settings=dict(case.nbkit_settings), **shared)}
         equal: dict[str, int] = {}
         if mmrec:
             sides["MMRec"] = make(
@@ -110,14 +108,10 @@ def measure(
 def main(arguments: list[str] | None = None) -> None:
     """Time the full ranking of the validation split, and an epoch with it."""
     options = common.parser(main.__doc__)
-    options.add_argument(
-        "--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)"
-    )
+    options.add_argument("--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)")
     options.add_argument("--mmrec", help="folder of an MMRec checkout (default: our side alone)")
     options.add_argument("--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)}")
-    options.add_argument(
-        "--image-dim", type=int, help="random image features of this width in place of the data's"
-    )
+    options.add_argument("--image-dim", type=int, help="random image features of this width in place of the data's")
     options.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
     given = options.parse_args(arguments)
     with common.data_folder(given.data) as folder:

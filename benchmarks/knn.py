@@ -63,21 +63,14 @@ def measure(
         UserError: the machine is not idle, or the two ways find different neighbours.
     """
     make = Inline if inline else Worker
-    sides = {
-        way: make("benchmarks.knn:Neighbours", threads=threads, way=way, items=items, width=width)
-        for way in WAYS
-    }
+    sides = {way: make("benchmarks.knn:Neighbours", threads=threads, way=way, items=items, width=width) for way in WAYS}
     memory = {way: side.call("extra_memory")[0] for way, side in sides.items()}
     settle = partial(check_idle, force=force, wait=wait) if not inline else int
-    times = take_turns(
-        {w: (s, "find") for w, s in sides.items()}, repetitions=repetitions, grain=grain, settle=settle
-    )
+    times = take_turns({w: (s, "find") for w, s in sides.items()}, repetitions=repetitions, grain=grain, settle=settle)
     for side in sides.values():
         side.close()
     if abs(times["chunks"].result - times["dense"].result) > 1e-5:
-        raise UserError(
-            f"mean cosines {[t.result for t in times.values()]}; expected the same from both ways"
-        )
+        raise UserError(f"mean cosines {[t.result for t in times.values()]}; expected the same from both ways")
     report = common.Report("knn", threads)
     for way, timing in times.items():
         row = {"way": way, "items": items, "width": width, "s": str(timing), "extra MB": memory[way]}

@@ -149,9 +149,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, far = context.Pipe()
         with _environment({name: str(threads) for name in _THREAD_VARIABLES} if threads else {}):
-            self._process = context.Process(
-                target=_serve, args=(far, target, threads, arguments), daemon=True
-            )
+            self._process = context.Process(target=_serve, args=(far, target, threads, arguments), daemon=True)
             self._process.start()
         far.close()
         self.pids: tuple[int, ...] = (self._process.pid or 0,)
@@ -162,9 +160,7 @@ class Worker:
             kind, value = self._pipe.recv()
         except EOFError:
             self._process.join()
-            raise UserError(
-                f"a benchmark process ended with code {self._process.exitcode} (out of memory?)"
-            ) from None
+            raise UserError(f"a benchmark process ended with code {self._process.exitcode} (out of memory?)") from None
         if kind == "error":
             raise UserError(value)
         if kind == "crash":

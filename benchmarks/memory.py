@@ -25,8 +25,7 @@ class Load:
         self.user_vectors = torch.randn(users, width, generator=generator)
         rng = np.random.default_rng(0)
         self.train, self.held = (
-            np.stack([np.repeat(np.arange(users), n), rng.integers(items, size=users * n)], axis=1)
-            for n in (6, 1)
+            np.stack([np.repeat(np.arange(users), n), rng.integers(items, size=users * n)], axis=1) for n in (6, 1)
         )
 
     def extra_memory(self) -> float:
@@ -61,16 +60,12 @@ def measure(
         row: dict[str, Any] = {"work": work}
         found = []
         for items in sizes:
-            side = make(
-                "benchmarks.memory:Load", threads=threads, work=work, items=items, users=users, width=width
-            )
+            side = make("benchmarks.memory:Load", threads=threads, work=work, items=items, users=users, width=width)
             found.append(side.call("extra_memory")[0])
             side.close()
             row[f"{items:,} items MB"] = found[-1]
         # 1 is linear, 2 quadratic; a budget that does not depend on the items gives 0.
-        row["growth"] = float(
-            np.log2(max(found[-1], 1e-3) / max(found[0], 1e-3)) / np.log2(sizes[-1] / sizes[0])
-        )
+        row["growth"] = float(np.log2(max(found[-1], 1e-3) / max(found[0], 1e-3)) / np.log2(sizes[-1] / sizes[0]))
         report.add(row)
     return report
 

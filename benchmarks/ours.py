@@ -36,9 +36,7 @@ class Nbkit:
         repro.tune_allocator()
         self.view = data.read(Path(folder), image_dim=image_dim).sealed()
         self.model_name, self.device, self.settings = model, torch.device(device), TrainSettings()
-        self.model = build_model(model, self.view, settings or {}, repro.generator(seed, "model")).to(
-            self.device
-        )
+        self.model = build_model(model, self.view, settings or {}, repro.generator(seed, "model")).to(self.device)
         pairs = torch.from_numpy(self.view.train.pairs()).to(self.device)
         self.sampler = TripleSampler(pairs, self.view.num_users, self.view.num_items)
         self.optimizer = make_optimizer(self.model, self.settings)
@@ -76,9 +74,7 @@ class Nbkit:
     def metrics_of(self, scores_file: str) -> dict[str, float]:
         """The same metrics from a ``(U, I)`` score matrix in a NumPy file."""
         scores = np.load(scores_file, mmap_mode="r")
-        per_user = self.evaluator.per_user(
-            lambda users: torch.from_numpy(scores[users.cpu().numpy()]).to(self.device)
-        )
+        per_user = self.evaluator.per_user(lambda users: torch.from_numpy(scores[users.cpu().numpy()]).to(self.device))
         return {name: float(values.mean()) for name, values in per_user.items()}
 
     def load(self, weights: Arrays) -> None:
@@ -92,17 +88,13 @@ class Nbkit:
             for name, parameter in self.model.named_parameters():
                 if name not in values or values[name].shape != tuple(parameter.shape):
                     shape = values[name].shape if name in values else None
-                    raise UserError(
-                        f"{self.model_name}: weight {name} {tuple(parameter.shape)} has {shape} in MMRec"
-                    )
+                    raise UserError(f"{self.model_name}: weight {name} {tuple(parameter.shape)} has {shape} in MMRec")
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(values[name])))
 
     def _total(self, triples: np.ndarray) -> torch.Tensor:
         users, positives, negatives = torch.from_numpy(triples).to(self.device)
         self.model.train()
-        return torch.stack(
-            list(self.model.losses(Batch(users, positives, negatives, self.generator)).values())
-        ).sum()
+        return torch.stack(list(self.model.losses(Batch(users, positives, negatives, self.generator)).values())).sum()
 
     def loss(self, triples: np.ndarray) -> float:
         """Loss of one batch of ``(3, B)`` users, positives and negatives with the weights as they are."""
@@ -134,9 +126,7 @@ def from_mmrec(model: str, arrays: Arrays, features: Arrays) -> dict[str, np.nda
     if model == "bpr":
         return {"users": arrays["user_embedding.weight"], "items": arrays["item_embedding.weight"]}
     if model == "lightgcn":
-        return {
-            "nodes": np.concatenate([arrays["embedding_dict.user_emb"], arrays["embedding_dict.item_emb"]])
-        }
+        return {"nodes": np.concatenate([arrays["embedding_dict.user_emb"], arrays["embedding_dict.item_emb"]])}
     if model == "vbpr":
         # MMRec puts text before image; here modalities stand in the order of their names.
         text = features["text"].shape[1]
@@ -148,15 +138,11 @@ def from_mmrec(model: str, arrays: Arrays, features: Arrays) -> dict[str, np.nda
             "content.project.bias": arrays["item_linear.bias"],
         }
     if model == "freedom":
-        ours = {
-            "nodes": np.concatenate([arrays["user_embedding.weight"], arrays["item_id_embedding.weight"]])
-        }
+        ours = {"nodes": np.concatenate([arrays["user_embedding.weight"], arrays["item_id_embedding.weight"]])}
         for modality in ("image", "text"):
             if f"{modality}_trs.weight" in arrays:
                 ours[f"content.{modality}.project.weight"] = arrays[f"{modality}_trs.weight"]
                 ours[f"content.{modality}.project.bias"] = arrays[f"{modality}_trs.bias"]
                 ours[f"content.{modality}.features.table"] = arrays[f"{modality}_embedding.weight"]
         return ours
-    raise UserError(
-        f"no correspondence with MMRec's weights for {model!r}; expected bpr, lightgcn, vbpr, freedom"
-    )
+    raise UserError(f"no correspondence with MMRec's weights for {model!r}; expected bpr, lightgcn, vbpr, freedom")

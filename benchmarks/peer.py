@@ -57,9 +57,7 @@ class _AbsentFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, roots: set[str]) -> None:
         self.roots = roots
 
-    def find_spec(
-        self, fullname: str, path: Any = None, target: Any = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in self.roots:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
@@ -71,9 +69,7 @@ class _AbsentFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
 
-def _scatter_add(
-    source: torch.Tensor, index: torch.Tensor, dim: int = 0, dim_size: int | None = None
-) -> torch.Tensor:
+def _scatter_add(source: torch.Tensor, index: torch.Tensor, dim: int = 0, dim_size: int | None = None) -> torch.Tensor:
     """Sums of ``source`` by ``index`` along the only axis: what graph code needs of torch_scatter."""
     out = source.new_zeros(int(index.max()) + 1 if dim_size is None else dim_size)
     return out.scatter_add_(dim, index, source)
@@ -111,11 +107,7 @@ def _let_tensors_replace_parameters(module_class: Any) -> None:
 
     def assign(self: torch.nn.Module, name: str, value: Any) -> None:
         registered = self.__dict__.get("_parameters", {})
-        if (
-            name in registered
-            and isinstance(value, torch.Tensor)
-            and not isinstance(value, torch.nn.Parameter)
-        ):
+        if name in registered and isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
             del registered[name]
         torch.nn.Module.__setattr__(self, name, value)
 
@@ -144,9 +136,7 @@ class MMRec:
     ) -> None:
         source = Path(checkout).resolve() / "src"
         if not (source / "common" / "trainer.py").is_file():
-            raise UserError(
-                f"--mmrec {checkout!r}: no src/common/trainer.py there; expected a checkout of MMRec"
-            )
+            raise UserError(f"--mmrec {checkout!r}: no src/common/trainer.py there; expected a checkout of MMRec")
         models = [path.stem for path in (source / "configs" / "model").glob("*.yaml")]
         if model not in models:
             raise UserError(f"unknown MMRec model {model!r}; {nearest(model, models)}")
@@ -204,9 +194,7 @@ class MMRec:
             self.config, valid, additional_dataset=train, batch_size=self.config["eval_batch_size"]
         )
         self.train_data.pretrain_setup()
-        _let_tensors_replace_parameters(
-            importlib.import_module("common.abstract_recommender").AbstractRecommender
-        )
+        _let_tensors_replace_parameters(importlib.import_module("common.abstract_recommender").AbstractRecommender)
         self.model = tools.get_model(model)(self.config, self.train_data).to(self.config["device"])
         self.trainer = tools.get_trainer()(self.config, self.model)
 
@@ -251,9 +239,7 @@ class MMRec:
         """Gradient of the same loss for every trainable array that receives one."""
         self.model.zero_grad()
         self._total(triples).backward()
-        found = {
-            n: p.grad.cpu().numpy().copy() for n, p in self.model.named_parameters() if p.grad is not None
-        }
+        found = {n: p.grad.cpu().numpy().copy() for n, p in self.model.named_parameters() if p.grad is not None}
         self.model.zero_grad()
         return found
 
@@ -273,9 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--mmrec", required=True, help="folder of an MMRec checkout")
     parser.add_argument("--data", required=True, help="folder in the Parquet layout")
-    parser.add_argument(
-        "--model", action="append", help="MMRec model, may be repeated (default: four of them)"
-    )
+    parser.add_argument("--model", action="append", help="MMRec model, may be repeated (default: four of them)")
     parser.add_argument("--image-dim", type=int, help="random image features of this width")
     chosen = parser.parse_args(arguments)
     for model in chosen.model or ["BPR", "LightGCN", "VBPR", "FREEDOM"]:

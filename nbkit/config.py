@@ -83,7 +83,9 @@ class Setting:
 
 
 def _accepts_text(kind: Any) -> bool:
-    return kind is str or (typing.get_origin(kind) in (Union, types.UnionType) and set(typing.get_args(kind)) <= {str, type(None)})
+    return kind is str or (
+        typing.get_origin(kind) in (Union, types.UnionType) and set(typing.get_args(kind)) <= {str, type(None)}
+    )
 
 
 def _type_name(kind: Any) -> str:
@@ -127,7 +129,7 @@ def _coerce(kind: Any, value: Any) -> Any:
         return float(value)
     if kind is int and isinstance(value, bool):
         raise TypeError
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else build(kind, value, where=kind.__name__)
     if not isinstance(value, kind):
         raise TypeError
@@ -212,7 +214,9 @@ def parse_assignments(target: Callable[..., Any], texts: list[str], *, where: st
 def canonical(value: Any) -> Any:
     """A value as plain JSON data with sorted keys, so that equal settings give equal text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name)) for f in sorted(dataclasses.fields(value), key=lambda f: f.name)}
+        return {
+            f.name: canonical(getattr(value, f.name)) for f in sorted(dataclasses.fields(value), key=lambda f: f.name)
+        }
     if isinstance(value, Mapping):
         return {str(k): canonical(value[k]) for k in sorted(value, key=str)}
     if isinstance(value, tuple | list):

@@ -17,9 +17,7 @@ def _spmm(indptr: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor:
     if x.is_cuda:
         matrix = torch.sparse_csr_tensor(indptr, indices, values, (len(indptr) - 1, len(x)), check_invariants=False)
         return matrix @ x
-    return F.embedding_bag(
-        indices, x, offsets=indptr, mode="sum", per_sample_weights=values, include_last_offset=True
-    )
+    return F.embedding_bag(indices, x, offsets=indptr, mode="sum", per_sample_weights=values, include_last_offset=True)
 
 
 class _Propagate(torch.autograd.Function):
@@ -32,7 +30,12 @@ class _Propagate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return _combine(ctx.graph.transposed, gradients[0].contiguous(), ctx.layers, ctx.combine), None, None, None
+        return (
+            _combine(ctx.graph.transposed, gradients[0].contiguous(), ctx.layers, ctx.combine),
+            None,
+            None,
+            None,
+        )
 
 
 def _combine(matrix: tuple[Tensor, Tensor, Tensor], x: Tensor, layers: int, combine: str) -> Tensor:
@@ -61,7 +64,13 @@ class SparseGraph(nn.Module):
     values: Tensor
 
     def __init__(
-        self, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], *, symmetric: bool = False
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        values: Tensor,
+        shape: tuple[int, int],
+        *,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.symmetric = shape, symmetric
@@ -98,12 +107,14 @@ class SparseGraph(nn.Module):
         """
         if layers == 0:
             return x
-        out: Tensor = _Propagate.apply(x, self, layers, combine)  # type: ignore[no-untyped-call]
+        out: Tensor = _Propagate.apply(x, self, layers, combine)
         return out
 
     def dense(self) -> Tensor:
         """The matrix in full, ``(N_out, N_in)``: for tests and four-node examples."""
-        rows = torch.repeat_interleave(torch.arange(self.shape[0], device=self.values.device), self.indptr.long().diff())
+        rows = torch.repeat_interleave(
+            torch.arange(self.shape[0], device=self.values.device), self.indptr.long().diff()
+        )
         out = self.values.new_zeros(self.shape)
         return out.index_put_((rows, self.indices.long()), self.values, accumulate=True)
 
@@ -128,7 +139,9 @@ def user_item_graph(pairs: Tensor, num_users: int, num_items: int) -> SparseGrap
     return SparseGraph(rows, columns, weights.repeat(2), (size, size), symmetric=True)
 
 
-def nearest_neighbours(features: Tensor, k: int, *, chunk: int = 256, include_self: bool = True) -> tuple[Tensor, Tensor]:
+def nearest_neighbours(
+    features: Tensor, k: int, *, chunk: int = 256, include_self: bool = True
+) -> tuple[Tensor, Tensor]:
     """The ``k`` items of highest cosine for each item, highest first: rows ``(I, k)`` int64 and cosines ``(I, k)``.
 
     Memory is ``chunk × I`` floats, whatever the number of items; a row of zeros is near to nothing but itself.
@@ -149,8 +162,8 @@ def nearest_neighbours(features: Tensor, k: int, *, chunk: int = 256, include_se
 def neighbour_graph(near: Tensor, weights: Tensor | None = None) -> SparseGraph:
     """An item graph from each item's neighbours; symmetric normalisation by row degrees, as in MMRec's item graphs.
 
-    Shapes: ``near`` ``(I, k)``, ``weights`` ``(I, k)`` or None for 0/1. With 0/1 weights every row sums to k, so each entry
-    becomes exactly ``1/k``: a mean over the neighbours. Source: FREEDOM (Zhou & Shen, MM 2023, eq. 3-5).
+    Shapes: ``near`` ``(I, k)``, ``weights`` ``(I, k)`` or None for 0/1. With 0/1 weights every row sums to k, so each
+    entry becomes exactly ``1/k``: a mean over the neighbours. Source: FREEDOM (Zhou & Shen, MM 2023, eq. 3-5).
     """
     size, k = near.shape
     rows = torch.arange(size, device=near.device).repeat_interleave(k)

@@ -15,7 +15,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RECORDED = ("nbkit", "torch", "torch-geometric", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "plotly", "papermill")
+RECORDED = (
+    "nbkit",
+    "torch",
+    "torch-geometric",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "plotly",
+    "papermill",
+)
 
 
 def generator(seed: int, purpose: str, device: str = "cpu") -> Any:
@@ -65,7 +76,11 @@ def git_sha(folder: str = ".") -> str:
         if sha.returncode:
             return ""
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, timeout=5
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
         return sha.stdout.strip() + ("+" if dirty.stdout.strip() else "")
     except (OSError, subprocess.TimeoutExpired):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbkit import config
 from nbkit.errors import RunBusyError, UserError
-from nbkit.paths import write_atomic, writable_folder
+from nbkit.paths import writable_folder, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,7 +106,9 @@ class RunFolder:
         try:
             return json.loads((self / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"run {self.id}: {name} is missing in {str(self.path)!r}; expected a finished run") from None
+            raise UserError(
+                f"run {self.id}: {name} is missing in {str(self.path)!r}; expected a finished run"
+            ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"run {self.id}: {name} is damaged ({error}); delete the folder to run again") from None
 

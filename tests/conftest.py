@@ -16,7 +16,7 @@ GROUPS, USERS, ITEMS = 4, 40, 32
 
 
 def planted(modalities: tuple[str, ...] = ("image", "text"), seed: int = 0) -> MultimodalDataset:
-    """Users of group g interact with the items of group g alone; each keeps one such item for validation, one for test."""
+    """Users of group g interact with the items of group g alone; one of them each is for validation, one for test."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
     for user in range(USERS):
@@ -27,7 +27,9 @@ def planted(modalities: tuple[str, ...] = ("image", "text"), seed: int = 0) -> M
     splits = {name: Interactions(*np.array(pairs).T) for name, pairs in rows.items()}
     group = np.eye(GROUPS)[np.arange(ITEMS) % GROUPS]
     features = {
-        name: (group @ rng.normal(size=(GROUPS, 6 + index)) + 0.3 * rng.normal(size=(ITEMS, 6 + index))).astype(np.float32)
+        name: (group @ rng.normal(size=(GROUPS, 6 + index)) + 0.3 * rng.normal(size=(ITEMS, 6 + index))).astype(
+            np.float32
+        )
         for index, name in enumerate(modalities)
     }
     return MultimodalDataset(

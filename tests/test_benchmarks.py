@@ -50,9 +50,7 @@ def test_made_data_have_the_size_asked_for_and_no_pair_twice(tiny: str) -> None:
 def test_made_popularity_has_a_heavy_tail() -> None:
     from benchmarks import data
 
-    made = data.make(
-        data.Size(users=600, items=300, train=5_000, valid=700, test=700), image_dim=2, text_dim=2
-    )
+    made = data.make(data.Size(users=600, items=300, train=5_000, valid=700, test=700), image_dim=2, text_dim=2)
     counts = np.sort(np.bincount(made.train.item, minlength=300))[::-1]
     assert counts[:30].sum() > 3 * counts[-150:].sum() / 5
     assert counts[0] > 5 * np.median(counts)
@@ -104,9 +102,7 @@ def test_every_case_can_take_over_the_peers_weights(tiny: str) -> None:
     }
     rng = np.random.default_rng(0)
     for case in cases.CASES.values():
-        theirs = {
-            name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes[case.nbkit].items()
-        }
+        theirs = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes[case.nbkit].items()}
         side = Nbkit(folder=tiny, model=case.nbkit, settings=case.nbkit_settings)
         side.load(theirs)
         named = dict(side.model.named_parameters())
@@ -144,9 +140,7 @@ def test_chunked_neighbours_take_less_memory_than_dense_ones() -> None:
     assert by_work["kNN chunks"] < by_work["kNN dense"] / 3
 
 
-def test_report_is_a_table_and_a_json_file_with_the_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_is_a_table_and_a_json_file_with_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks.common import Report
 
     report = Report("trial", threads=1)
@@ -208,9 +202,7 @@ def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     start = time.perf_counter()
     ticks = os.sysconf("SC_CLK_TCK")
-    monkeypatch.setattr(
-        measure, "_busy_seconds", lambda: round((time.perf_counter() - start) * ticks) / ticks
-    )
+    monkeypatch.setattr(measure, "_busy_seconds", lambda: round((time.perf_counter() - start) * ticks) / ticks)
     monkeypatch.setattr(measure, "_own_seconds", lambda processes: 0.0)
     with pytest.raises(UserError, match=r"other processes use 1\.\d+ cores|other processes use 0\.9\d cores"):
         measure.check_idle(force=False, seconds=0.05)

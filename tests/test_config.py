@@ -95,7 +95,12 @@ def test_a_missing_setting_is_named():
         config.check(needs, {}, where="t")
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists)))
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists),
+    )
+)
 def test_canonical_text_does_not_depend_on_the_order_of_keys(values):
     reversed_order = dict(reversed(list(values.items())))
     assert config.canonical_json(values) == config.canonical_json(reversed_order)

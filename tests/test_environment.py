@@ -23,9 +23,7 @@ CORE = PROJECT["project"]["dependencies"]
 EVERYTHING = [*PROJECT["build-system"]["requires"], *CORE, *chain.from_iterable(EXTRAS.values())]
 REQUIREMENTS = [Requirement(text) for text in EVERYTHING]
 PIN_LINES = [
-    line
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    if line and line[0] != "#"
+    line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"
 ]
 PINS = {canonicalize_name(line.split("==")[0]): Version(line.split("==")[1]) for line in PIN_LINES}
 
@@ -49,9 +47,7 @@ def test_conda_installs_the_same_pins_and_extras() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     (python,) = [
-        Version(entry.split("=")[1])
-        for entry in environment["dependencies"]
-        if str(entry).startswith("python=")
+        Version(entry.split("=")[1]) for entry in environment["dependencies"] if str(entry).startswith("python=")
     ]
     assert pip[0] == "-c constraints.txt"
     assert set(re.findall(r"\w+", pip[1].partition("[")[2])) == set(EXTRAS)

@@ -154,9 +154,7 @@ def test_the_core_imports_where_only_the_core_libraries_are_installed() -> None:
         for module, dists in owners.items()
         if module != "nbkit" and not any(re.sub(r"[-_.]+", "-", d).lower() in allowed for d in dists)
     ]
-    assert {"rich", "typer", "duckdb", "plotly", "sklearn", "PIL", "resvg_py", "IPython"} & set(
-        owners
-    ) <= set(blocked)
+    assert {"rich", "typer", "duckdb", "plotly", "sklearn", "PIL", "resvg_py", "IPython"} & set(owners) <= set(blocked)
     done = subprocess.run(
         [sys.executable, "-c", BARE_MACHINE, json.dumps(blocked), json.dumps(CORE_ROOMS)],
         cwd=PACKAGE.parent,
@@ -171,9 +169,7 @@ def test_the_core_imports_where_only_the_core_libraries_are_installed() -> None:
 def test_the_face_and_the_command_line_load_no_heavy_library(statement: str) -> None:
     heavy = ("torch", "pandas", "numpy", "scipy", "pyarrow", "plotly", "duckdb", "IPython", "papermill")
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -207,9 +203,7 @@ def test_only_the_final_test_and_the_data_writers_open_the_sealed_split() -> Non
             continue
         for node, name in calls(path):
             purposes = {a.value for a in ast.walk(node) if isinstance(a, ast.Constant)}
-            if name.endswith("test.open") or (
-                name.endswith(".open") and purposes & {"final_test", "rewrite"}
-            ):
+            if name.endswith("test.open") or (name.endswith(".open") and purposes & {"final_test", "rewrite"}):
                 wrong.append(f"{place(path)}:{node.lineno} calls {name}")
         wrong += [
             f"{place(path)}:{node.lineno} reaches behind the seal"
@@ -230,17 +224,10 @@ def test_library_code_never_seeds_a_global_generator() -> None:
         "random.seed",
         "torch.seed",
     }
-    wrong = [
-        f"{place(p)}:{node.lineno} calls {name}"
-        for p in MODULES
-        for node, name in calls(p)
-        if name in forbidden
-    ]
+    wrong = [f"{place(p)}:{node.lineno} calls {name}" for p in MODULES for node, name in calls(p) if name in forbidden]
     assert not wrong, wrong
 
 
 def test_no_module_is_longer_than_three_hundred_lines() -> None:
-    long = {
-        place(path): n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300
-    }
+    long = {place(path): n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300}
     assert not long, long

@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 
 from nbkit.errors import RunBusyError, UserError
-from nbkit.paths import write_atomic, writable_folder
+from nbkit.paths import writable_folder, write_atomic
 from nbkit.repro import code_version, generator
 from nbkit.runs import RunFolder, run_id
 
 
 def in_another_process(code: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, **options
+    )
 
 
 def test_equal_settings_have_one_id_and_any_difference_another():
@@ -107,7 +109,11 @@ def test_one_process_at_a_time_holds_a_run_and_a_killed_one_lets_go(tmp_path):
     )
     with run.hold():
         pass
-    with run.hold(), pytest.raises(RunBusyError, match="is being written by process"), RunFolder(run.path).hold():
+    with (
+        run.hold(),
+        pytest.raises(RunBusyError, match="is being written by process"),
+        RunFolder(run.path).hold(),
+    ):
         pass
 
 

@@ -41,15 +41,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Row], title: str = "") ->
     if title:
         print(title)
     for row in [list(columns), *texts]:
-        padded = (
-            text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)
-        )
+        padded = (text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True))
         print("  ".join(padded).rstrip())
 
 
-def _print_rich(
-    columns: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool], title: str
-) -> None:
+def _print_rich(columns: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool], title: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -102,9 +102,7 @@ def convert(
     wishes = {"split": split, "seed": seed, "core_user": k_core, "core_item": k_core}
     options = {name: value for name, value in wishes.items() if value is not None}
     if k_core is not None and not _is_raw(source):
-        raise UserError(
-            f"--k-core: {source!r} has its own ids and features; expected a raw table to cut down"
-        )
+        raise UserError(f"--k-core: {source!r} has its own ids and features; expected a raw table to cut down")
     dataset = catalog.load(source, **options)
     width: Any = "float16" if float16 else "float32"
     written = write_parquet(dataset, target, features=width, overwrite=overwrite)

@@ -138,9 +138,7 @@ def device() -> Finding:
         return Finding("hint", "device", "unknown without torch")
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} processors"
     if torch.cuda.is_available():
-        return Finding(
-            "ok", "device", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; {threads}"
-        )
+        return Finding("ok", "device", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; {threads}")
     return Finding("ok", "device", f"CPU, {threads}")
 
 
@@ -160,9 +158,7 @@ def browser() -> Finding:
 def places() -> Iterator[Finding]:
     """Whether runs, figures and cache can be written, and the space left where runs go."""
     for what, folder in (("runs", runs_dir()), ("figures", figures_dir()), ("cache", cache_dir())):
-        there = next(
-            (path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), Path("/")
-        )
+        there = next((path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()), Path("/"))
         try:
             with tempfile.TemporaryFile(dir=there):
                 pass

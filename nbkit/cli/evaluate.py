@@ -38,9 +38,7 @@ def evaluate(
 
     found = open_run(run, root)
     if found.status != "done":
-        raise UserError(
-            f"run {found.id} is {found.status}; expected a finished run before its test is opened"
-        )
+        raise UserError(f"run {found.id} is {found.status}; expected a finished run before its test is opened")
     if (found / final.OPENED).exists() and "test" in found.read_json(final.METRICS):
         when = found.read_json(final.OPENED)["time"]
         console.say(f"run {found.id}: the test split was opened at {when}; recorded numbers")

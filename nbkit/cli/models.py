@@ -13,9 +13,7 @@ _INPUTS = {"none": "interactions alone", "any": "interactions and item features"
 
 
 def models(
-    name: Annotated[
-        str | None, typer.Argument(help="A model, to see its settings and its equations.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A model, to see its settings and its equations.")] = None,
 ) -> None:
     """List the models, or show one and its settings.
 
@@ -43,9 +41,6 @@ def models(
     settings = config.settings_of(cls).values()
     console.print_table(
         ["setting", "type", "default", "range", "meaning"],
-        [
-            [s.name, s.type_name, "required" if s.required else repr(s.default), s.range or "", s.help]
-            for s in settings
-        ],
+        [[s.name, s.type_name, "required" if s.required else repr(s.default), s.range or "", s.help] for s in settings],
         title=f"Settings: nbkit train {name} --set NAME=VALUE",
     )

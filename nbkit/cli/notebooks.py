@@ -36,9 +36,7 @@ def run(
         Path | None,
         typer.Option(metavar="PATH", help="The executed notebook (default: figures/notebooks/NAME.ipynb)."),
     ] = None,
-    params: Annotated[
-        bool, typer.Option("--params", help="List the notebook's parameters and run nothing.")
-    ] = False,
+    params: Annotated[bool, typer.Option("--params", help="List the notebook's parameters and run nothing.")] = False,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a cell may take.")] = None,
 ) -> None:
     """Run one notebook headless, its parameters checked.
@@ -58,9 +56,7 @@ def run(
         )
         return
     target = out or figures_dir() / "notebooks" / notebook.name
-    console.say(
-        str(lab.run_notebook(notebook, assignments(parameter or []), target, timeout=timeout, log=True))
-    )
+    console.say(str(lab.run_notebook(notebook, assignments(parameter or []), target, timeout=timeout, log=True)))
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

@@ -17,9 +17,7 @@ RunsDir = Annotated[
     typer.Option("--runs", metavar="DIR", help="Folder of runs (default: runs, or $NBKIT_RUNS)."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-RunId = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id of a run, the beginning of one, or the run's folder.")
-]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, the beginning of one, or the run's folder.")]
 DataOfRun = Annotated[
     str | None,
     typer.Option(metavar="SPEC", help="Where the run's data lies now (default: where it lay then)."),

@@ -25,9 +25,7 @@ _WRITERS: dict[str, Any] = {
 def recommend(
     run: RunId,
     users: Annotated[str | None, typer.Option(metavar="ID,ID", help="Users by their original ids.")] = None,
-    users_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Text file with one user id a line.")
-    ] = None,
+    users_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Text file with one user id a line.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user of the data.")] = False,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Items a user.")] = 10,
     out: Annotated[
@@ -72,9 +70,7 @@ def _wanted(users: str | None, users_file: Path | None) -> list[str]:
     try:
         return [line.strip() for line in users_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"--users-file {str(users_file)!r}: {error}; expected a text file with one id a line"
-        ) from None
+        raise UserError(f"--users-file {str(users_file)!r}: {error}; expected a text file with one id a line") from None
 
 
 def user_rows(wanted: Sequence[str], dataset: MultimodalDataset) -> list[int]:

@@ -44,9 +44,7 @@ def reproduce(
         typer.Option(metavar="DIR", help="Folder of figures (default: figures, or $NBKIT_FIGURES)."),
     ] = None,
     source: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the notebooks.")] = Path("notebooks"),
-    html: Annotated[
-        bool, typer.Option("--html", help="Also an HTML page of each executed notebook.")
-    ] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also an HTML page of each executed notebook.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run also what did not change.")] = False,
 ) -> None:
     """Run all notebooks headless, fill figures/ with an index page.
@@ -84,22 +82,15 @@ def reproduce(
             try:
                 values = {p.name: wishes[p.name] for p in lab.parameters(path) if p.name in wishes}
                 key = run_key(path, values, common)
-                if not force and record.holds(path.name, key):
+                if record.holds(path.name, key) and not force:
                     console.say(f"{title}: unchanged")
-                    continue
-                console.say(f"{title} …")
-                started = time.time_ns()
-                with kernels_save_to(figures):
-                    target = lab.run_notebook(path, values, figures / "notebooks" / path.name, log=True)
+                else:
+                    console.say(f"{title} …")
+                    made = execute(path, values, figures)
+                    record.keep(path.name, key, made)
+                    console.say(f"{title}: done in {time.monotonic() - begin:.1f} s, {len(made)} files")
                 if html:
-                    write_html(target)
-                made = [
-                    str(p.relative_to(figures))
-                    for p in figures.rglob("*")
-                    if p.is_file() and p.stat().st_mtime_ns >= started
-                ]
-                record.keep(path.name, key, made)
-                console.say(f"{title}: done in {time.monotonic() - begin:.1f} s, {len(made)} files")
+                    write_html(figures / "notebooks" / path.name)
             except UserError as error:
                 failed.append(path.name)
                 console.complain(str(error))
@@ -108,6 +99,15 @@ def reproduce(
     if failed:
         console.complain(f"{len(failed)} of {len(chosen)} notebooks failed: {', '.join(failed)}")
         raise typer.Exit(1)
+
+
+def execute(path: Path, values: Mapping[str, Any], figures: Path) -> list[str]:
+    """Run a notebook into ``figures/notebooks`` and say which files below ``figures`` are new."""
+    started = time.time_ns()
+    with kernels_save_to(figures):
+        laboratory().run_notebook(path, values, figures / "notebooks" / path.name, log=True)
+    files = (file for file in figures.rglob("*") if file.is_file() and file.stat().st_mtime_ns >= started)
+    return [str(file.relative_to(figures)) for file in files]
 
 
 @contextlib.contextmanager

@@ -30,9 +30,7 @@ _COLUMNS = {
 @app.command("list")
 def list_runs(
     model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only done, stopped, failed, running or damaged runs.")
-    ] = None,
+    status: Annotated[str | None, typer.Option(help="Only done, stopped, failed, running or damaged runs.")] = None,
     root: RunsDir = None,
 ) -> None:
     """List runs, one a line, with their scores.
@@ -58,12 +56,8 @@ def list_runs(
         for name, label in {**_COLUMNS, "noise": "noise"}.items()
         if name in table and table[name].replace("", None).notna().any()
     }
-    rows = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])[list(columns)].astype(
-        object
-    )
-    console.print_table(
-        list(columns.values()), [[_whole(value) for value in row] for row in rows.to_numpy().tolist()]
-    )
+    rows = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])[list(columns)].astype(object)
+    console.print_table(list(columns.values()), [[_whole(value) for value in row] for row in rows.to_numpy().tolist()])
 
 
 def _noise(value: Any) -> str:
@@ -95,9 +89,7 @@ def show(run: RunId, root: RunsDir = None) -> None:
         console.say(f"reason: {found.read_json('failed.json')['reason']}")
     console.print_table(["setting", "value"], [[name, _text(value)] for name, value in settings.items()])
     console.say("")
-    console.print_table(
-        ["computed on", ""], [[name, _text(value)] for name, value in flatten(environment).items()]
-    )
+    console.print_table(["computed on", ""], [[name, _text(value)] for name, value in flatten(environment).items()])
     if found.status == "done":
         console.say("")
         print_metrics([found.read_json("metrics.json")])
@@ -132,10 +124,7 @@ def compare(
     if different.empty:
         console.say("the same settings and data")
     else:
-        rows = [
-            [name, *values]
-            for name, values in zip(different.index, different.to_numpy().tolist(), strict=True)
-        ]
+        rows = [[name, *values] for name, values in zip(different.index, different.to_numpy().tolist(), strict=True)]
         console.print_table(["differs", *different.columns], rows)
     console.say("")
     metrics = [flatten(run.read_json("metrics.json")) if run.status == "done" else {} for run in found]

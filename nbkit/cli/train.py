@@ -33,9 +33,7 @@ def train(
     ] = None,
     training: Annotated[
         list[str] | None,
-        typer.Option(
-            "--train", metavar="NAME=VALUE", help="Setting of the training: epochs, lr, batch_size …"
-        ),
+        typer.Option("--train", metavar="NAME=VALUE", help="Setting of the training: epochs, lr, batch_size …"),
     ] = None,
     noise: Annotated[
         list[str] | None,
@@ -111,15 +109,12 @@ def parse_noise(text: str) -> Noise:
         raise UserError(f"--noise: unknown operator {parts[0]!r}; {nearest(parts[0], corrupt.operators())}")
     known = config.settings_of(Noise)
     numbers = {
-        name: known[name].parse(part, "--noise")
-        for name, part in zip(("rate", "seed"), parts[1:], strict=False)
+        name: known[name].parse(part, "--noise") for name, part in zip(("rate", "seed"), parts[1:], strict=False)
     }
     return Noise(parts[0], **numbers)
 
 
-def _one(
-    experiment: Experiment, dataset: MultimodalDataset, root: Path | None, device: str, test: bool
-) -> RunFolder:
+def _one(experiment: Experiment, dataset: MultimodalDataset, root: Path | None, device: str, test: bool) -> RunFolder:
     from nbkit.paths import runs_dir
     from nbkit.runs import RunFolder
     from nbkit.studies.experiment import run_experiment
@@ -137,14 +132,8 @@ def _one(
         experiment, dataset, root=root, device=device, callbacks=[Resumed(), progress(title)], test=test
     )
     if run.status != "done":
-        goes_on = (
-            "goes on from its last checkpoint"
-            if (run / "checkpoint.safetensors").exists()
-            else "starts it again"
-        )
-        console.note(
-            f"nbkit: stopped by Ctrl-C; run {run.id} is kept in {str(run.path)!r}, the same command {goes_on}"
-        )
+        goes_on = "goes on from its last checkpoint" if (run / "checkpoint.safetensors").exists() else "starts it again"
+        console.note(f"nbkit: stopped by Ctrl-C; run {run.id} is kept in {str(run.path)!r}, the same command {goes_on}")
         raise typer.Exit(130)
     fitted = run.read_json("metrics.json")["fit"]
     how = (

@@ -117,9 +117,7 @@ def describe(dataset: MultimodalDataset) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _parse(
-    query: str, known: Mapping[str, config.Setting], where: str, strict: bool = True
-) -> dict[str, Any]:
+def _parse(query: str, known: Mapping[str, config.Setting], where: str, strict: bool = True) -> dict[str, Any]:
     """Settings behind a question mark: ``name=value`` joined by ``&``; lists as ``a,b``."""
     values = {}
     for text in filter(None, query.split("&")):
@@ -183,9 +181,7 @@ def _boutique(size: str, query: str, options: dict[str, Any]) -> MultimodalDatas
     identity = {
         "settings": {**asdict(synthetic.SIZES[size]), **given, "size": size, "seed": seed},
         "code": repro.code_version(*modules, *_CACHE_CODE),
-        "libraries": [
-            f"{d.name} {d.version}" for n in ("numpy", "resvg-py") for d in metadata.distributions(name=n)
-        ],
+        "libraries": [f"{d.name} {d.version}" for n in ("numpy", "resvg-py") for d in metadata.distributions(name=n)],
     }
     key = hashlib.sha256(config.canonical_json(identity).encode()).hexdigest()[:16]
     folder = cache_dir() / "data" / f"boutique-{size}-{key}"

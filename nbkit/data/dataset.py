@@ -41,7 +41,13 @@ class Interactions:
     rating: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        dtypes = {"user": np.int64, "item": np.int64, "timestamp": np.int64, "behavior": np.int8, "rating": np.float32}
+        dtypes = {
+            "user": np.int64,
+            "item": np.int64,
+            "timestamp": np.int64,
+            "behavior": np.int8,
+            "rating": np.float32,
+        }
         for name, dtype in dtypes.items():
             column = getattr(self, name)
             if column is None:
@@ -56,7 +62,8 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> Interactions:
         """The chosen rows (an index or a boolean mask over ``E``), in the order given."""
-        return Interactions(**{name: None if (c := getattr(self, name)) is None else c[rows] for name in _COLUMNS})
+        kept: dict[str, Any] = {name: None if (c := getattr(self, name)) is None else c[rows] for name in _COLUMNS}
+        return Interactions(**kept)
 
     def pairs(self) -> np.ndarray:
         """Distinct (user, item) pairs, sorted by user, then item: ``(P, 2)`` int64."""
@@ -97,8 +104,8 @@ class SealedSplit:
 class Truth:
     """What is known about noise, because it was planted or injected; every part may be empty.
 
-    Shapes: ``noisy_pairs`` ``(N, 2)`` observed training pairs that are noise; ``missing_pairs`` ``(M, 2)`` genuine pairs
-    that are not observed; ``noisy_rows[modality]`` ``(I,)`` bool, items whose feature row was touched;
+    Shapes: ``noisy_pairs`` ``(N, 2)`` observed training pairs that are noise; ``missing_pairs`` ``(M, 2)`` genuine
+    pairs that are not observed; ``noisy_rows[modality]`` ``(I,)`` bool, items whose feature row was touched;
     ``clean_features[modality]`` ``(I, D_m)`` the features before they were touched;
     ``relevant`` and ``nuisance`` one row an item, categorical attributes that do and do not drive preference.
     """
@@ -115,8 +122,8 @@ class Truth:
 class TrainingView:
     """Everything of a data set that training, early stopping, sweeps and callbacks may see: no test split.
 
-    Shapes: ``user_ids`` ``(U,)`` and ``item_ids`` ``(I,)`` original ids; ``features[m]`` ``(I, D_m)`` float32, row k belongs to
-    ``item_ids[k]``; ``neighbours[m]`` ``(I, k)`` int64 published nearest items where a source ships them;
+    Shapes: ``user_ids`` ``(U,)`` and ``item_ids`` ``(I,)`` original ids; ``features[m]`` ``(I, D_m)`` float32, row k
+    belongs to ``item_ids[k]``; ``neighbours[m]`` ``(I, k)`` int64 published nearest items where a source ships them;
     ``item_table`` one row an item, in order (``title``, ``category``, ``image``: SVG text or encoded bytes).
     ``clock`` says what timestamps are: ``"unix"`` seconds, ``"order"`` within the user, or None.
     ``caveat`` is printed wherever results on this data set are reported.
@@ -142,7 +149,9 @@ class TrainingView:
         for label, ids in (("user", self.user_ids), ("item", self.item_ids)):
             values, counts = np.unique(ids, return_counts=True)
             if len(values) != len(ids):
-                raise UserError(f"{self.name}: duplicate {label} id {str(values[counts > 1][0])!r}; every id must occur once")
+                raise UserError(
+                    f"{self.name}: duplicate {label} id {str(values[counts > 1][0])!r}; every id must occur once"
+                )
         for split in self._splits():
             part = self.train if split == "train" else self.valid
             self._check_rows(split, part)
@@ -151,7 +160,8 @@ class TrainingView:
         for modality, near in self.neighbours.items():
             if near.ndim != 2 or len(near) != self.num_items or near.min() < 0 or near.max() >= self.num_items:
                 raise UserError(
-                    f"{self.name}: neighbours {modality!r} have shape {near.shape}, expected ({self.num_items}, k) item rows"
+                    f"{self.name}: neighbours {modality!r} have shape {near.shape}, "
+                    f"expected ({self.num_items}, k) item rows"
                 )
         if self.item_table is not None and len(self.item_table) != self.num_items:
             raise UserError(
@@ -175,7 +185,8 @@ class TrainingView:
     def _check_features(self, modality: str, table: np.ndarray) -> None:
         if table.ndim != 2 or len(table) != self.num_items:
             raise UserError(
-                f"{self.name}: features {modality!r} have shape {table.shape}, expected ({self.num_items}, D): one row an item"
+                f"{self.name}: features {modality!r} have shape {table.shape}, "
+                f"expected ({self.num_items}, D): one row an item"
             )
         finite = np.isfinite(table)
         if not finite.all():
@@ -238,7 +249,11 @@ class MultimodalDataset(TrainingView):
 
         add("users", np.asarray(self.user_ids))
         add("items", np.asarray(self.item_ids))
-        for split, part in (("train", self.train), ("valid", self.valid), ("test", self.test.open("rewrite"))):
+        for split, part in (
+            ("train", self.train),
+            ("valid", self.valid),
+            ("test", self.test.open("rewrite")),
+        ):
             for column in _COLUMNS:
                 add(f"{split}.{column}", getattr(part, column))
         for kind, tables in (("features", self.features), ("neighbours", self.neighbours)):

@@ -43,7 +43,8 @@ class TripleSampler:
         full = torch.nonzero(torch.bincount(pairs[:, 0], minlength=num_users) >= len(self.candidates))
         if len(full):
             raise UserError(
-                f"user row {int(full[0])} trained on all {len(self.candidates)} items; expected at least one item left as a negative"
+                f"user row {int(full[0])} trained on all {len(self.candidates)} items; "
+                "expected at least one item left as a negative"
             )
 
     def _observed(self, users: Tensor, items: Tensor) -> Tensor:

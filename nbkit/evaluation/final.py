@@ -48,12 +48,18 @@ def validation_evaluator(data: TrainingView, *, ks: Sequence[int], device: Any =
 
 
 def final_test(
-    run: RunFolder, dataset: MultimodalDataset, score: Score, *, ks: Sequence[int] = (5, 10, 20, 50), device: Any = "cpu"
+    run: RunFolder,
+    dataset: MultimodalDataset,
+    score: Score,
+    *,
+    ks: Sequence[int] = (5, 10, 20, 50),
+    device: Any = "cpu",
 ) -> dict[str, dict[str, float]]:
     """Test metrics of a finished run under both maskings; a second call gives the recorded numbers back.
 
     ``train`` masks training items only, as MMRec does; ``train+valid`` also those seen in validation, as is proper.
-    Per-user rows are added to the run's ``per_user.parquet``, means to ``metrics.json``, the opening to ``test_opened.json``.
+    Per-user rows are added to the run's ``per_user.parquet``, means to ``metrics.json``, the opening to
+    ``test_opened.json``.
 
     Raises:
         UserError: the run is not finished.
@@ -75,11 +81,13 @@ def final_test(
 def reference_test(
     dataset: MultimodalDataset, score: Score, *, ks: Sequence[int] = (5, 10, 20, 50)
 ) -> dict[Masking, pd.DataFrame]:
-    """Per-user test scores, by masking, of a ranker that was neither trained nor selected: popularity, or perfect knowledge."""
+    """Per-user test scores, by masking, of a ranker that was neither trained nor selected (popularity, say)."""
     return _test_tables(dataset, score, ks, "cpu")
 
 
-def _test_tables(dataset: MultimodalDataset, score: Score, ks: Sequence[int], device: Any) -> dict[Masking, pd.DataFrame]:
+def _test_tables(
+    dataset: MultimodalDataset, score: Score, ks: Sequence[int], device: Any
+) -> dict[Masking, pd.DataFrame]:
     test, train, valid = dataset.test.open("final_test").pairs(), dataset.train.pairs(), dataset.valid.pairs()
     exclude = {"train": [train], "train+valid": [train, valid]}
     tables: dict[Masking, pd.DataFrame] = {}

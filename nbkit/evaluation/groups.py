@@ -32,9 +32,7 @@ def degree_groups(
     if edges is None:
         shares = np.arange(1, quantiles) / quantiles if isinstance(quantiles, int) else np.asarray(quantiles)
         if np.any((shares <= 0) | (shares >= 1)):
-            raise UserError(
-                f"quantiles are {quantiles}, expected shares between 0 and 1, or a number of groups"
-            )
+            raise UserError(f"quantiles are {quantiles}, expected shares between 0 and 1, or a number of groups")
         found = np.unique(np.quantile(counts, shares, method="inverted_cdf")).astype(np.int64)
         edges = found[found < counts.max()].tolist()
     if any(low >= high for low, high in pairwise(edges)):
@@ -158,9 +156,7 @@ def _groups_of(labels: Labels, rows: pd.Series, what: str) -> pd.Categorical[Any
     place = table.index.get_indexer(pd.Index(rows))
     groups = pd.Categorical(table).take(place, allow_fill=True)
     if (missing := groups.isna()).any():
-        raise UserError(
-            f"{what} {rows.to_numpy()[missing.argmax()]} has no group label, expected one for every {what}"
-        )
+        raise UserError(f"{what} {rows.to_numpy()[missing.argmax()]} has no group label, expected one for every {what}")
     return groups
 
 

@@ -98,9 +98,7 @@ def per_user_metrics(
     sums = torch.segment_reduce(gains, "sum", lengths=found, axis=0, initial=0, unsafe=True)  # (U, keys)
     unknown = relevant == 0
     scores = (column_sum / ideal for column_sum, (_, ideal) in zip(sums.unbind(1), parts, strict=True))
-    return {
-        f"{name}@{k}": s.masked_fill(unknown, torch.nan) for (name, k), s in zip(keys, scores, strict=True)
-    }
+    return {f"{name}@{k}": s.masked_fill(unknown, torch.nan) for (name, k), s in zip(keys, scores, strict=True)}
 
 
 def mean_metrics(
@@ -108,9 +106,7 @@ def mean_metrics(
 ) -> dict[str, float]:
     """Means over users, unrounded; users without a score (nan) are left out, or count as 0 if so chosen."""
     if without_relevant not in ("skip", "zero"):
-        raise UserError(
-            f"without_relevant is {without_relevant!r}; {nearest(without_relevant, ('skip', 'zero'))}"
-        )
+        raise UserError(f"without_relevant is {without_relevant!r}; {nearest(without_relevant, ('skip', 'zero'))}")
     if not per_user:
         return {}
     table = torch.stack(list(per_user.values()))  # (metrics, U)

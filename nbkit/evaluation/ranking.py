@@ -24,7 +24,9 @@ class PairTable:
     """Pairs grouped by user, so that the items of a list of users are found without a search."""
 
     def __init__(self, pairs: np.ndarray | Tensor, num_users: int, device: torch.device | str = "cpu") -> None:
-        pairs = torch.as_tensor(np.array(pairs) if isinstance(pairs, np.ndarray) else pairs, device=device).reshape(-1, 2)
+        pairs = torch.as_tensor(np.array(pairs) if isinstance(pairs, np.ndarray) else pairs, device=device).reshape(
+            -1, 2
+        )
         self.items = pairs[torch.argsort(pairs[:, 0], stable=True), 1]
         self.counts = torch.bincount(pairs[:, 0], minlength=num_users)  # (U,)
         self.starts = self.counts.cumsum(0) - self.counts
@@ -46,7 +48,9 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values, items = scores.topk(min(k + 1, width), dim=1)
     tied = (values[:, 1:] == values[:, :-1]).any(1)
     if tied.any():  # topk promises no order among equals: sort these rows for certain
-        values[tied], items[tied] = (t[:, : items.shape[1]] for t in scores[tied].sort(dim=1, descending=True, stable=True))
+        values[tied], items[tied] = (
+            t[:, : items.shape[1]] for t in scores[tied].sort(dim=1, descending=True, stable=True)
+        )
     items, values = items.masked_fill(values == -torch.inf, -1)[:, :k], values[:, :k]
     missing = (0, max(0, k - width))
     return pad(items, missing, value=-1), pad(values, missing, value=-torch.inf)
@@ -65,7 +69,10 @@ def scorer(model: Recommender) -> Score:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Best items and hits of ranked users. Shapes: ``users`` ``(n,)``, ``items`` and ``hits`` ``(n, K)``, ``relevant`` ``(n,)``."""
+    """Best items and hits of ranked users.
+
+    Shapes: ``users`` ``(n,)``, ``items`` and ``hits`` ``(n, K)``, ``relevant`` ``(n,)``.
+    """
 
     users: Tensor
     items: Tensor

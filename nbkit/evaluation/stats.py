@@ -182,9 +182,7 @@ def compare_all(
         pairs = [(m, baseline) for m in names if m != baseline]
     rows = []
     for model, other in pairs:
-        result = hierarchical_difference(
-            tables[model], tables[other], generator, level=level, resamples=resamples
-        )
+        result = hierarchical_difference(tables[model], tables[other], generator, level=level, resamples=resamples)
         means = {"mean": np.nanmean(tables[model]), "other_mean": np.nanmean(tables[other])}
         rows.append({"model": model, "other": other} | means | vars(result))
     frame = pd.DataFrame(rows)
@@ -206,9 +204,7 @@ def _score_tables(scores: pd.DataFrame) -> dict[Any, np.ndarray]:
     ):
         if wrong.any():
             model, seed, user = scores.loc[wrong.to_numpy(), keys].iloc[0]
-            raise UserError(
-                f"scores hold model {model!r}, seed {seed}, user {user} {what}, expected each once"
-            )
+            raise UserError(f"scores hold model {model!r}, seed {seed}, user {user} {what}, expected each once")
     models = list(scores["model"].unique())
     if len(models) < 2:
         raise UserError(f"scores hold {len(models)} model, expected two or more to compare")
@@ -242,8 +238,7 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     unknown = np.isnan(np.vstack([a, b]))  # (2 S, U)
     if (uneven := unknown.any(axis=0) & ~unknown.all(axis=0)).any():
         raise UserError(
-            f"user row {np.argmax(uneven)} is scored in one run and nan in another, "
-            "expected the same users in all"
+            f"user row {np.argmax(uneven)} is scored in one run and nan in another, expected the same users in all"
         )
     return (a - b)[..., ~unknown[0]]
 

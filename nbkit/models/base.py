@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -54,7 +54,16 @@ class Inputs:
         )
 
 
-__all__ = ["Batch", "CollaborativeRecommender", "Inputs", "Paper", "Recommender", "build_model", "model_class", "registry"]
+__all__ = [
+    "Batch",
+    "CollaborativeRecommender",
+    "Inputs",
+    "Paper",
+    "Recommender",
+    "build_model",
+    "model_class",
+    "registry",
+]
 
 
 class Recommender(nn.Module, ABC):
@@ -109,10 +118,13 @@ def registry() -> dict[str, type[Recommender]]:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"nbkit.models.{module.name}")
 
-    def below(cls: type) -> list[type]:
-        return [cls, *(deeper for child in cls.__subclasses__() for deeper in below(child))]
+    def below(cls: Any) -> Iterator[type[Recommender]]:
+        yield cls
+        for child in cls.__subclasses__():
+            yield from below(child)
 
-    return {cls.name: cls for cls in below(Recommender) if "name" in vars(cls) and cls.__module__.startswith("nbkit.models.")}
+    named = [cls for cls in below(Recommender) if "name" in vars(cls) and cls.__module__.startswith("nbkit.models.")]
+    return {cls.name: cls for cls in named}
 
 
 def model_class(name: str) -> type[Recommender]:
@@ -132,5 +144,7 @@ def build_model(name: str, view: TrainingView, settings: Mapping[str, Any], gene
     cls = model_class(name)
     values = config.check(cls, settings, where=f"model {name}")
     if cls.modalities != "none" and not view.features:
-        raise UserError(f"model {name} needs item features; data set {view.name!r} has none (expected e.g. image.npy, text.npy)")
-    return cls(Inputs.from_view(view), **values, generator=generator)  # type: ignore[call-arg]
+        raise UserError(
+            f"model {name} needs item features; data set {view.name!r} has none (expected e.g. image.npy, text.npy)"
+        )
+    return cls(Inputs.from_view(view), **values, generator=generator)

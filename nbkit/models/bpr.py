@@ -20,7 +20,11 @@ class BPR(CollaborativeRecommender):
     """
 
     name = "bpr"
-    paper = Paper("BPR: Bayesian Personalized Ranking from Implicit Feedback", "UAI 2009", "https://arxiv.org/abs/1205.2618")
+    paper = Paper(
+        "BPR: Bayesian Personalized Ranking from Implicit Feedback",
+        "UAI 2009",
+        "https://arxiv.org/abs/1205.2618",
+    )
     modalities = "none"
 
     def __init__(self, inputs: Inputs, *, dim: Dim = 64, reg: Weight = 0.1, generator: torch.Generator) -> None:
@@ -31,7 +35,10 @@ class BPR(CollaborativeRecommender):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         user = F.embedding(batch.users, self.users)
-        positive, negative = F.embedding(batch.positives, self.items), F.embedding(batch.negatives, self.items)
+        positive, negative = (
+            F.embedding(batch.positives, self.items),
+            F.embedding(batch.negatives, self.items),
+        )
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
             "reg": self.reg * norm_penalty(user, positive, negative),

@@ -20,13 +20,20 @@ class FREEDOM(CollaborativeRecommender):
 
     S = Σ_m w_m kNN(f_m);  H = S Q;  Z = mean_l Ãˡ [P; Q];  e_i = z_i + h_i;  s_ui = z_u · e_i;
     L = BPR(z_u; e) + reg · Σ_m BPR(z_u; W_m f_m + b_m).
-    Ã keeps a share of the edges, drawn each epoch without replacement with probability ∝ 1/sqrt(d_u d_i); Â in evaluation.
+    Ã keeps a share of the edges, drawn each epoch without replacement with probability ∝ 1/sqrt(d_u d_i);
+    evaluation uses all of them.
 
     Shapes: ``nodes`` ``(U + I, D)``, users first; item graph ``(I, I)``. Source: Zhou & Shen, ACM MM 2023, eq. 1-12.
     """
 
+    pairs: Tensor
+
     name = "freedom"
-    paper = Paper("A Tale of Two Graphs: Freezing and Denoising Graph Structures", "MM 2023", "https://arxiv.org/abs/2211.06924")
+    paper = Paper(
+        "A Tale of Two Graphs: Freezing and Denoising Graph Structures",
+        "MM 2023",
+        "https://arxiv.org/abs/2211.06924",
+    )
 
     def __init__(
         self,
@@ -52,17 +59,26 @@ class FREEDOM(CollaborativeRecommender):
         self.item_graph = self._item_graph(inputs, neighbours, image_weight, item_graph)
         # A branch of weight 0 is left out, exactly: no parameters that never train.
         self.content = nn.ModuleDict(
-            {m: ProjectedFeatures(f, dim, generator, trained=train_features) for m, f in inputs.features.items()} if reg else {}
+            {m: ProjectedFeatures(f, dim, generator, trained=train_features) for m, f in inputs.features.items()}
+            if reg
+            else {}
         )
 
     @staticmethod
     def _item_graph(inputs: Inputs, k: int, image_weight: float, source: str) -> SparseGraph:
-        if source == "published" and set(inputs.neighbours) != set(inputs.features):
-            raise UserError(f"freedom: published neighbours exist for {sorted(inputs.neighbours)}; expected {sorted(inputs.features)}")
         names = sorted(inputs.features)
-        near = {m: inputs.neighbours[m][:, :k] if source == "published" else nearest_neighbours(inputs.features[m], k)[0] for m in names}
-        weights = [image_weight if m == "image" else 1 - image_weight for m in names] if set(names) == {"image", "text"} else [1 / len(names)] * len(names)
-        return combine_graphs([neighbour_graph(near[m]) for m in names], weights)
+        if source == "published":
+            if set(inputs.neighbours) != set(names):
+                raise UserError(
+                    f"freedom: published neighbours exist for {sorted(inputs.neighbours)}; expected {names}"
+                )
+            near = [inputs.neighbours[m][:, :k] for m in names]
+        else:
+            near = [nearest_neighbours(inputs.features[m], k)[0] for m in names]
+        weights = [1 / len(names)] * len(names)
+        if names == ["image", "text"]:
+            weights = [image_weight, 1 - image_weight]
+        return combine_graphs([neighbour_graph(n) for n in near], weights)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Draw the edges of this epoch by the exponential race: the largest weight/Exp(1) come first."""

@@ -49,7 +49,9 @@ class ProjectedFeatures(nn.Module):
     Shapes: ``forward(items)`` ``(B,) -> (B, dim)``; ``forward()`` ``(I, dim)``.
     """
 
-    def __init__(self, features: Tensor, dim: int, generator: torch.Generator, *, trained: bool, bias: bool = True) -> None:
+    def __init__(
+        self, features: Tensor, dim: int, generator: torch.Generator, *, trained: bool, bias: bool = True
+    ) -> None:
         super().__init__()
         self.features = FeatureTable(features, trained=trained)
         self.project = linear(features.shape[1], dim, generator, bias=bias)
@@ -74,8 +76,8 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
 def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
     """Norms of the batch's embeddings ``(B, D)``, over their number of rows.
 
-    Plain Frobenius norms by default, as in MMRec's code, so that published weights mean the same here; ``squared`` gives
-    half the sum of squares, as papers write it.
+    Plain Frobenius norms by default, as in MMRec's code, so that published weights mean the same here; ``squared``
+    gives half the sum of squares, as papers write it.
     """
     count = rows[0].shape[0]
     if squared:

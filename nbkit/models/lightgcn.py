@@ -22,11 +22,21 @@ class LightGCN(CollaborativeRecommender):
     """
 
     name = "lightgcn"
-    paper = Paper("LightGCN: Simplifying and Powering Graph Convolution Network", "SIGIR 2020", "https://arxiv.org/abs/2002.02126")
+    paper = Paper(
+        "LightGCN: Simplifying and Powering Graph Convolution Network",
+        "SIGIR 2020",
+        "https://arxiv.org/abs/2002.02126",
+    )
     modalities = "none"
 
     def __init__(
-        self, inputs: Inputs, *, dim: Dim = 64, layers: Layers = 3, reg: Weight = 1e-3, generator: torch.Generator
+        self,
+        inputs: Inputs,
+        *,
+        dim: Dim = 64,
+        layers: Layers = 3,
+        reg: Weight = 1e-3,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.layers, self.reg, self.num_users = layers, reg, inputs.num_users

@@ -18,8 +18,8 @@ class VBPR(CollaborativeRecommender):
 
     e_i = [q_i; W f_i + b];  s_ui = p_u · e_i;  L = -mean log σ(s_ui - s_uj) + reg · norms(p_u, e_i, e_j).
 
-    Shapes: ``users`` ``(U, 2D)``, ``items`` ``(I, D)``; f is all modalities side by side. Source: He & McAuley, AAAI 2016, eq. 4-7,
-    without its bias terms and with any number of modalities, as in MMRec's report.
+    Shapes: ``users`` ``(U, 2D)``, ``items`` ``(I, D)``; f is all modalities side by side.
+    Source: He & McAuley, AAAI 2016, eq. 4-7; without its bias terms and with any number of modalities, as in MMRec.
     """
 
     name = "vbpr"

@@ -65,11 +65,7 @@ def _clean_code(cell: NotebookNode) -> None:
         last = outputs[-1] if outputs else None
         # A kernel sends a stream in pieces as it pleases: joined, so that the file does not change without
         # need.
-        if (
-            last is not None
-            and output.output_type == last.output_type == "stream"
-            and output.name == last.name
-        ):
+        if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
             last["text"] += output.text
         else:
             outputs.append(output)

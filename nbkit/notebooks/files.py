@@ -93,12 +93,8 @@ def notebooks_in(path: str | Path) -> list[Path]:
     path = Path(path)
     if path.is_dir():
         return sorted(
-            p
-            for p in path.rglob("*.ipynb")
-            if not any(part.startswith(".") for part in p.relative_to(path).parts)
+            p for p in path.rglob("*.ipynb") if not any(part.startswith(".") for part in p.relative_to(path).parts)
         )
     if path.suffix != ".ipynb" or not path.exists():
-        raise UserError(
-            f"notebook {str(path)!r}: no such notebook; expected an .ipynb file or a folder of them"
-        )
+        raise UserError(f"notebook {str(path)!r}: no such notebook; expected an .ipynb file or a folder of them")
     return [path]

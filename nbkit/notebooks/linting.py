@@ -30,11 +30,7 @@ def lint(path: str | Path) -> list[str]:
     path = Path(path)
     notebook = read(path)
     found = []
-    if (
-        not notebook.cells
-        or notebook.cells[0].cell_type != "markdown"
-        or not notebook.cells[0].source.startswith("# ")
-    ):
+    if not notebook.cells or notebook.cells[0].cell_type != "markdown" or not notebook.cells[0].source.startswith("# "):
         found.append(f"{path}: cell 1: expected a Markdown title ('# …')")
     try:
         found += [
@@ -49,8 +45,7 @@ def lint(path: str | Path) -> list[str]:
         found.append(f"{path}: {size / 1024:.0f} KB; expected at most {MAX_BYTES // 1024} KB")
     for number, cell in enumerate(notebook.cells, start=1):
         found += [
-            f"{path}: cell {number}: {breach}"
-            for breach in _breaches(cell, teaching="teach" in path.absolute().parts)
+            f"{path}: cell {number}: {breach}" for breach in _breaches(cell, teaching="teach" in path.absolute().parts)
         ]
     return found
 
@@ -68,20 +63,14 @@ def _breaches(cell: NotebookNode, *, teaching: bool) -> list[str]:
     if cell.cell_type != "code":
         return found
     if is_golden(cell) and (not cell.outputs or cell.execution_count != 1):
-        found.append(
-            "golden cell without output and execution_count = 1: nbval would compare nothing; run regold"
-        )
+        found.append("golden cell without output and execution_count = 1: nbval would compare nothing; run regold")
     if cell.source.startswith("%%"):
         return found
     try:
         tree = ast.parse(_MAGIC.sub(r"\1pass", cell.source))
     except SyntaxError as error:
         return [*found, f"line {error.lineno} is not Python ({error.msg})"]
-    named = [
-        n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    ]
+    named = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
     if named and not teaching:
-        found.append(
-            f"defines {named[0].name!r} on line {named[0].lineno}; expected no def or class outside teach/"
-        )
+        found.append(f"defines {named[0].name!r} on line {named[0].lineno}; expected no def or class outside teach/")
     return found

@@ -104,9 +104,7 @@ def parse_cell(source: str, where: str) -> list[Parameter]:
         here = f"{where}, line {statement.lineno}"
         parameter = _parse_line(statement, here, comments.get(statement.lineno, ""))
         if parameter.name in found:
-            raise UserError(
-                f"{here}: {parameter.name!r} was declared before, on line {found[parameter.name].line}"
-            )
+            raise UserError(f"{here}: {parameter.name!r} was declared before, on line {found[parameter.name].line}")
         found[parameter.name] = parameter
     return list(found.values())
 

@@ -17,7 +17,6 @@ from nbformat import NotebookNode
 from nbkit.errors import UserError
 from nbkit.notebooks.cleaning import cleaned
 from nbkit.notebooks.files import first_line, is_golden, read, tags, write
-from nbkit.notebooks.kernels import kernels
 from nbkit.notebooks.parameter_cell import check_parameters, parameters, parameters_cell
 from nbkit.notebooks.types import as_source
 from nbkit.paths import writable_folder
@@ -53,9 +52,7 @@ def run_notebook(
     values = check_parameters(path, values)
     folder = Path(cwd) if cwd is not None else Path.cwd()
     if not folder.is_dir():
-        raise UserError(
-            f"working folder {str(folder)!r}: no such folder; expected one for the kernel of {path.name}"
-        )
+        raise UserError(f"working folder {str(folder)!r}: no such folder; expected one for the kernel of {path.name}")
     if output.suffix != ".ipynb" or output.is_dir():
         raise UserError(f"output {str(output)!r}: expected the name of an .ipynb file")
     if output.exists() and output.samefile(path):
@@ -146,9 +143,9 @@ def _execute(
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    live: list[
-        NotebookNode
-    ] = []  # papermill returns nothing when a cell fails, so take hold of what it works on
+    from nbkit.notebooks.kernels import kernels
+
+    live: list[NotebookNode] = []  # papermill returns nothing when a cell fails, so take hold of what it works on
     at, began = 0, time.monotonic()
 
     def started(cell: NotebookNode, cell_index: int) -> None:

@@ -50,9 +50,7 @@ def degree_distribution(interactions: pd.DataFrame, *, title: str = "Degrees") -
         exponentformat="none",
         minor={"ticks": "outside"},
     )
-    fig.update_yaxes(
-        title_text="share with at least k (%, logarithmic)", type="log", dtick=1, exponentformat="none"
-    )
+    fig.update_yaxes(title_text="share with at least k (%, logarithmic)", type="log", dtick=1, exponentformat="none")
     return fig.update_layout(title=title, showlegend=True)
 
 
@@ -102,9 +100,7 @@ def popularity_curve(interactions: pd.DataFrame, *, title: str = "Popularity") -
         hoverinfo="skip",
     )
     text = f"20 % of the items hold {top:.0f} % of the interactions<br>Gini {gini:.2f}"
-    fig.add_annotation(
-        x=20, y=top, text=text, ax=36, ay=34, xanchor="left", yanchor="top", align="left", arrowwidth=1
-    )
+    fig.add_annotation(x=20, y=top, text=text, ax=36, ay=34, xanchor="left", yanchor="top", align="left", arrowwidth=1)
     fig.update_xaxes(title_text="items, most popular first (%)", range=[0, 100])
     fig.update_yaxes(title_text="interactions held (%)", range=[0, 101])
     return fig.update_layout(title=title)
@@ -140,9 +136,7 @@ def interactions_over_time(
     else:
         bins, x_title, y_title = time, "position within the user's history", "interactions"
     fig = figure()
-    parts = (
-        {"": interactions} if by is None else dict(list(interactions.groupby(by, sort=False, observed=True)))
-    )
+    parts = {"": interactions} if by is None else dict(list(interactions.groupby(by, sort=False, observed=True)))
     for (name, part), color in zip(parts.items(), PALETTE, strict=False):
         counts = bins.loc[part.index].value_counts().sort_index()
         hover = "%{y:,}" if by else "%{x}: %{y:,}<extra></extra>"

@@ -27,9 +27,7 @@ def feature_spectrum(spectrum: pd.DataFrame, *, title: str = "Feature spectra") 
         return no_data(title)
     need(spectrum, ["modality", "component", "share"], "feature_spectrum")
     fig = figure()
-    for (modality, part), color in zip(
-        spectrum.groupby("modality", sort=False, observed=True), PALETTE, strict=False
-    ):
+    for (modality, part), color in zip(spectrum.groupby("modality", sort=False, observed=True), PALETTE, strict=False):
         part = part.sort_values("component")
         held = 100 * part["share"].cumsum()
         reached = part.loc[held >= 90, "component"]
@@ -73,9 +71,7 @@ def spectra(features: Mapping[str, np.ndarray], *, components: int = 256) -> pd.
 
     rows = []
     for modality, table in features.items():
-        centred = np.asarray(table, dtype=np.float32) - table.mean(axis=0, dtype=np.float64).astype(
-            np.float32
-        )
+        centred = np.asarray(table, dtype=np.float32) - table.mean(axis=0, dtype=np.float64).astype(np.float32)
         k = min(components, *centred.shape)
         if min(centred.shape) <= _DENSE:
             gram = centred.T @ centred if centred.shape[1] <= centred.shape[0] else centred @ centred.T
@@ -85,11 +81,5 @@ def spectra(features: Mapping[str, np.ndarray], *, components: int = 256) -> pd.
             start = np.ones(min(centred.shape), dtype=np.float32)  # fixed: the same numbers every time
             variance = np.sort(svds(centred, k=k, v0=start, return_singular_vectors=False) ** 2)[::-1]
         total = float((centred.astype(np.float64) ** 2).sum()) or 1.0
-        rows.append(
-            pd.DataFrame({"modality": modality, "component": np.arange(1, k + 1), "share": variance / total})
-        )
-    return (
-        pd.concat(rows, ignore_index=True)
-        if rows
-        else pd.DataFrame(columns=["modality", "component", "share"])
-    )
+        rows.append(pd.DataFrame({"modality": modality, "component": np.arange(1, k + 1), "share": variance / total}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["modality", "component", "share"])

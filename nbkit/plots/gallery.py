@@ -40,8 +40,7 @@ def write_gallery(folder: str | Path, title: str, intro: str = "") -> Path:
         groups[figure["provenance"].get("notebook", "")].append(figure)
     notebooks = {path: _notebook(folder, path) for path in groups}
     sections = [
-        _section(folder, notebooks[path], groups[path])
-        for path in sorted(groups, key=lambda p: (not p, Path(p).name))
+        _section(folder, notebooks[path], groups[path]) for path in sorted(groups, key=lambda p: (not p, Path(p).name))
     ]
     body = (
         f"<main><h1>{escape(title)}</h1>"
@@ -138,9 +137,7 @@ def _strip(figures: Sequence[dict[str, Any]], notebooks: Sequence[_Notebook]) ->
     }
     cells = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items() if v)
     versions = " · ".join(f"{name} {version}" for name, version in latest.get("versions", {}).items())
-    return (
-        f'<dl class="strip">{cells}<div><dt>versions</dt><dd class="small">{escape(versions)}</dd></div></dl>'
-    )
+    return f'<dl class="strip">{cells}<div><dt>versions</dt><dd class="small">{escape(versions)}</dd></div></dl>'
 
 
 def _short(commit: str) -> str:

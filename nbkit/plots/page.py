@@ -89,9 +89,7 @@ def document(title: str, body: str, *, head: str = "") -> str:
 
 def provenance(known: Mapping[str, Any]) -> str:
     """A fold-out list of where a figure comes from."""
-    rows = "".join(
-        f"<dt>{escape(str(key))}</dt><dd>{escape(_words(value))}</dd>" for key, value in known.items()
-    )
+    rows = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_words(value))}</dd>" for key, value in known.items())
     return f"<details><summary>where it comes from</summary><dl>{rows}</dl></details>"
 
 

@@ -12,9 +12,7 @@ from nbkit.plots.theme import LEGEND_ABOVE, figure, interval, metric_label, need
 _ROW = 30  # pixels a row takes
 
 
-def difference_forest(
-    differences: pd.DataFrame, *, metric: str = "", title: str = "Paired differences"
-) -> go.Figure:
+def difference_forest(differences: pd.DataFrame, *, metric: str = "", title: str = "Paired differences") -> go.Figure:
     """Mean difference a - b per user with its interval, one row a pair; at the right Holm's adjusted p-value.
 
     ``differences`` has columns a, b (or model, other), difference, low, high, p_holm and verdict, as
@@ -64,9 +62,7 @@ def difference_forest(
     fig.add_vline(x=0, line={"color": NEUTRAL, "width": 1.5})
     of = f" of {metric_label(metric)}" if metric else ""
     fig.update_xaxes(title_text=f"difference{of}, mean over users")
-    fig.update_yaxes(
-        tickvals=rows, ticktext=labels, range=[len(rows) - 0.4, -0.6], showgrid=False, zeroline=False
-    )
+    fig.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.4, -0.6], showgrid=False, zeroline=False)
     return fig.update_layout(title=title, margin={"r": 96, "t": 92}, legend=LEGEND_ABOVE)
 
 

@@ -69,9 +69,7 @@ def _at_once(fig: go.Figure, formats: Sequence[str]) -> dict[str, bytes]:
 
     with tempfile.TemporaryDirectory(prefix="nbkit-") as folder:
         paths = {f: Path(folder) / f"figure.{f}" for f in formats}
-        specs = [
-            {"fig": fig.to_dict(), "path": p, "opts": {"format": f, **_size(fig)}} for f, p in paths.items()
-        ]
+        specs = [{"fig": fig.to_dict(), "path": p, "opts": {"format": f, **_size(fig)}} for f, p in paths.items()]
         kaleido.write_fig_from_object_sync(specs, cancel_on_error=True, kopts=_OPTIONS)
         return {f: path.read_bytes() for f, path in paths.items()}
 

@@ -51,9 +51,7 @@ def metric_comparison(scores: pd.DataFrame, *, metric: str = "", title: str = "R
             row=row,
             col=col,
         )
-        fig.update_yaxes(
-            title_text=f"{metric_label(name)}, mean over users", rangemode="tozero", row=row, col=col
-        )
+        fig.update_yaxes(title_text=f"{metric_label(name)}, mean over users", rangemode="tozero", row=row, col=col)
         fig.update_xaxes(
             tickangle=-40 if len(part) > 5 or part["model"].astype(str).str.len().max() > 9 else 0,
             row=row,
@@ -74,9 +72,7 @@ def metric_comparison(scores: pd.DataFrame, *, metric: str = "", title: str = "R
     return fig.update_layout(title=title, bargap=float(np.clip(0.85 - 0.1 * most, 0.25, 0.65)))
 
 
-def group_comparison(
-    groups: pd.DataFrame, *, metric: str = "recall@20", title: str = "Quality by group"
-) -> go.Figure:
+def group_comparison(groups: pd.DataFrame, *, metric: str = "recall@20", title: str = "Quality by group") -> go.Figure:
     """Mean and interval of each model in each group, side by side, with the group's size below its name.
 
     ``groups`` has columns group, model, mean, low, high, n (users in the group); groups stay in the order
@@ -105,9 +101,7 @@ def group_comparison(
         )
     fig.update_xaxes(categoryorder="array", categoryarray=list(label.values()), showgrid=False)
     fig.update_yaxes(title_text=f"{metric_label(metric)}, mean over users", rangemode="tozero")
-    return fig.update_layout(
-        title=title, scattermode="group", scattergap=0.4, hovermode="x unified", showlegend=True
-    )
+    return fig.update_layout(title=title, scattermode="group", scattergap=0.4, hovermode="x unified", showlegend=True)
 
 
 def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost and quality") -> go.Figure:
@@ -157,9 +151,7 @@ def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost
             hovertemplate="%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>%{x:.3s} s"
             "<br>%{customdata[2]:,} weights",
         )
-    fig.update_xaxes(
-        title_text="training time (s, logarithmic)", type="log", dtick=1, minor={"ticks": "outside"}
-    )
+    fig.update_xaxes(title_text="training time (s, logarithmic)", type="log", dtick=1, minor={"ticks": "outside"})
     fig.update_yaxes(title_text=f"{metric_label(metric)}, mean over users")
     legend = {"title": {"text": "area: number of weights", "font": {"size": 12}}, "itemsizing": "constant"}
     return fig.update_layout(title=title, legend=legend, showlegend=True)

@@ -35,19 +35,15 @@ def markdown(frame: pd.DataFrame, digits: int = 4) -> str:
     text = table(frame, digits)
     head = "| " + " | ".join(map(str, text.columns)) + " |"
     rule = "|" + "---|" * len(text.columns)
-    return "\n".join(
-        [head, rule, *("| " + " | ".join(map(str, row)) + " |" for row in text.itertuples(index=False))]
-    )
+    return "\n".join([head, rule, *("| " + " | ".join(map(str, row)) + " |" for row in text.itertuples(index=False))])
 
 
 def latex(frame: pd.DataFrame, digits: int = 4) -> str:
     """The frame as a LaTeX ``tabular``, for a paper."""
     text = table(frame, digits)
     escape = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "–": "--"})
-    lines = [
-        " & ".join(str(c).translate(escape) for c in row) + r" \\"
-        for row in [text.columns, *text.itertuples(index=False)]
-    ]
+    rows = [list(text.columns), *text.to_numpy().tolist()]
+    lines = [" & ".join(str(cell).translate(escape) for cell in row) + r" \\" for row in rows]
     columns = "l" + "r" * (len(text.columns) - 1)
     return "\n".join(
         [

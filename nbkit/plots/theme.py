@@ -102,9 +102,7 @@ def templates() -> dict[str, go.layout.Template]:
     """The templates ``nbkit`` (light) and ``nbkit_dark``."""
     return {
         "nbkit": _template(ink="#24292F", faint="#AAB2BB", grid="#ECEFF2", paper="#FFFFFF", hover="#FFFFFF"),
-        "nbkit_dark": _template(
-            ink="#D9DEE4", faint="#56606B", grid="#2A323B", paper="#14181D", hover="#222930"
-        ),
+        "nbkit_dark": _template(ink="#D9DEE4", faint="#56606B", grid="#2A323B", paper="#14181D", hover="#222930"),
     }
 
 
@@ -169,9 +167,7 @@ def need(table: pd.DataFrame, columns: Iterable[str], figure_name: str) -> None:
     """UserError unless the table has the columns that a figure is drawn from."""
     for column in columns:
         if column not in table.columns:
-            raise UserError(
-                f"{figure_name}: column {column!r} is missing; {nearest(column, map(str, table.columns))}"
-            )
+            raise UserError(f"{figure_name}: column {column!r} is missing; {nearest(column, map(str, table.columns))}")
 
 
 def interval(part: pd.DataFrame, mean: str = "mean") -> dict[str, Any]:

@@ -35,9 +35,7 @@ def training_curves(
         return no_data(title)
     need(history, ["epoch", "loss", *(["seconds"] if x == "seconds" else [])], "training_curves")
     found = [
-        c
-        for c in history.columns
-        if c.startswith("valid_") and c not in _NOT_METRICS and history[c].notna().any()
+        c for c in history.columns if c.startswith("valid_") and c not in _NOT_METRICS and history[c].notna().any()
     ]
     if metrics is not None:
         found = [m if m.startswith("valid_") else f"valid_{m}" for m in metrics]
@@ -81,9 +79,7 @@ def _losses(fig: go.Figure, run: pd.DataFrame, at: pd.Series, name: str, single:
     """The total of one of several runs in its model's look, or the total and the parts of a single run."""
     style = model_style(name)
     if not single:
-        seen = any(
-            trace.name == name for trace in fig.data
-        )  # seeds of one model share an entry of the legend
+        seen = any(trace.name == name for trace in fig.data)  # seeds of one model share an entry of the legend
         line = {"color": style.color, "width": 2, "dash": style.dash}
         _line(fig, at, run["loss"], name, line, legendgroup=name, showlegend=not seen)
         return
@@ -94,9 +90,7 @@ def _losses(fig: go.Figure, run: pd.DataFrame, at: pd.Series, name: str, single:
 
 
 def _line(fig: go.Figure, x: pd.Series, y: pd.Series, name: str, line: dict[str, Any], **more: Any) -> None:
-    fig.add_scatter(
-        x=x, y=y, name=name, mode="lines", line=line, hovertemplate="%{y:.4g}", row=1, col=1, **more
-    )
+    fig.add_scatter(x=x, y=y, name=name, mode="lines", line=line, hovertemplate="%{y:.4g}", row=1, col=1, **more)
 
 
 def _metric(

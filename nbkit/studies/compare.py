@@ -64,7 +64,11 @@ def means(long: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
 
 
 def quality(
-    tables: Mapping[str, pd.DataFrame], metrics: Sequence[str], generator: np.random.Generator, *, bound: str | None = None
+    tables: Mapping[str, pd.DataFrame],
+    metrics: Sequence[str],
+    generator: np.random.Generator,
+    *,
+    bound: str | None = None,
 ) -> pd.DataFrame:
     """Means with intervals of several metrics: columns model, metric, mean, low, high; one per-user table a model.
 
@@ -77,7 +81,7 @@ def quality(
         if model != bound
     ]
     frame = pd.DataFrame(rows)
-    if bound in tables:
+    if bound is not None and bound in tables:
         frame["bound"] = frame["metric"].map({metric: tables[bound][metric].mean() for metric in metrics})
     return frame
 

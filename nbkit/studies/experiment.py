@@ -61,7 +61,7 @@ class Experiment:
     def __post_init__(self) -> None:
         complete = config.check(model_class(self.model), self.model_settings, where=f"model {self.model}")
         object.__setattr__(self, "model_settings", complete)
-        name, _, k = self.training.metric.partition("@")
+        _, _, k = self.training.metric.partition("@")
         if not k.isdigit() or int(k) not in self.ks:
             raise UserError(f"metric = {self.training.metric!r}; expected NAME@K with K among {list(self.ks)}")
 
@@ -102,7 +102,8 @@ def run_experiment(
 ) -> RunFolder:
     """Train, validate and keep one experiment; a finished one is not computed again, an interrupted one goes on.
 
-    ``dataset`` saves loading it again (it must be this experiment's data, noise included); ``test`` opens the test split afterwards.
+    ``dataset`` saves loading it again (it must be this experiment's data, noise included); ``test`` opens the test
+    split afterwards.
 
     Raises:
         RunBusyError: another process is computing this run.
@@ -125,13 +126,22 @@ def run_experiment(
 
 
 def _train(
-    experiment: Experiment, dataset: MultimodalDataset, run: RunFolder, device: str, callbacks: Sequence[Callback]
+    experiment: Experiment,
+    dataset: MultimodalDataset,
+    run: RunFolder,
+    device: str,
+    callbacks: Sequence[Callback],
 ) -> FitResult:
     begin = time.perf_counter()
     view, where = dataset.sealed(), pick_device(device)
     model = experiment.build(dataset)
     run.write_json("settings.json", asdict(experiment))
-    identity = {"data": dataset.fingerprint, "name": dataset.name, "caveat": dataset.caveat, "code": experiment.code_version()}
+    identity = {
+        "data": dataset.fingerprint,
+        "name": dataset.name,
+        "caveat": dataset.caveat,
+        "code": experiment.code_version(),
+    }
     run.write_json("environment.json", {**repro.environment(), "device": str(where), "dataset": identity})
     evaluator = final.validation_evaluator(view, ks=experiment.ks, device=where)
     k = int(experiment.training.metric.partition("@")[2])
@@ -158,7 +168,9 @@ def _train(
     table = final.per_user_table(view, evaluator, scorer(model), "valid", "train")
     run.write_table(final.PER_USER, table)
     with torch.inference_mode():
-        run.write_arrays("embeddings.npz", {name: value.float().cpu().numpy() for name, value in model.export().items()})
+        run.write_arrays(
+            "embeddings.npz", {name: value.float().cpu().numpy() for name, value in model.export().items()}
+        )
     save_weights(run / "model.safetensors", snapshot(model))
     fitted = {
         "best_epoch": result.best_epoch,
@@ -185,7 +197,9 @@ def load_model(run: RunFolder, dataset: MultimodalDataset | None = None) -> Reco
     dataset = experiment.load_data() if dataset is None else dataset
     trained_on = run.read_json("environment.json")["dataset"]
     if dataset.fingerprint != trained_on["data"]:
-        raise UserError(f"run {run.id} was trained on {trained_on['name']!r} with another content than {dataset.name!r} has now")
+        raise UserError(
+            f"run {run.id} was trained on {trained_on['name']!r} with another content than {dataset.name!r} has now"
+        )
     model = experiment.build(dataset)
     load_weights(model, run / "model.safetensors")
     return model.eval()

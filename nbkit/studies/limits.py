@@ -15,12 +15,16 @@ POPULARITY, PERFECT = "popularity", "perfect knowledge"
 
 
 def known_limits(
-    dataset: MultimodalDataset, spec: str, *, ks: Sequence[int] = (5, 10, 20, 50), masking: final.Masking = "train"
+    dataset: MultimodalDataset,
+    spec: str,
+    *,
+    ks: Sequence[int] = (5, 10, 20, 50),
+    masking: final.Masking = "train",
 ) -> dict[str, pd.DataFrame]:
     """Per-user test scores of popularity and, on built-in planted data, of perfect knowledge, by name.
 
-    Neither is trained nor selected, so showing them beside finished runs gives nothing away. ``spec`` is the name that the
-    data set was loaded by. Columns are those of a run's ``per_user.parquet``.
+    Neither is trained nor selected, so showing them beside finished runs gives nothing away. ``spec`` is the name that
+    the data set was loaded by. Columns are those of a run's ``per_user.parquet``.
     """
     limits = {POPULARITY: final.reference_test(dataset, references.popularity(dataset), ks=ks)[masking]}
     oracle = catalog.perfect_knowledge(spec)

@@ -22,7 +22,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in flatten(inner, f"{prefix}.{key}" if prefix else key).items()}
+    return {
+        k: v for key, inner in value.items() for k, v in flatten(inner, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 class RunStore:
@@ -93,8 +95,12 @@ class RunStore:
         columns = {}
         for prefix in prefixes:
             run = self.find(prefix)
-            columns[run.id] = flatten(run.read_json("settings.json")) | {"data sha256": run.read_json("environment.json")["dataset"]["data"][:16]}
-        table = pd.DataFrame({run: {k: config.canonical_json(v) for k, v in column.items()} for run, column in columns.items()})
+            columns[run.id] = flatten(run.read_json("settings.json")) | {
+                "data sha256": run.read_json("environment.json")["dataset"]["data"][:16]
+            }
+        table = pd.DataFrame(
+            {run: {k: config.canonical_json(v) for k, v in column.items()} for run, column in columns.items()}
+        )
         return table[table.nunique(axis=1, dropna=False) > 1]
 
     def export(self, path: Path) -> Path:

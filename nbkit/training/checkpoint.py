@@ -53,7 +53,11 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
 
 
 def save_checkpoint(
-    path: Path, state: FitState, model: torch.nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    path: Path,
+    state: FitState,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
 ) -> None:
     """Weights, optimiser, generator, best weights and history as one safetensors file, replaced atomically."""
     tensors: dict[str, Tensor] = {"generator": generator.get_state()}
@@ -61,10 +65,9 @@ def save_checkpoint(
     tensors |= {f"best/{name}": value for name, value in state.best.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
-    plain = {k: v for k, v in asdict_without_tensors(state).items()}
     document = save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-        metadata={"state": json.dumps(plain), "groups": json.dumps(_groups(optimizer))},
+        metadata={"state": json.dumps(asdict_without_tensors(state)), "groups": json.dumps(_groups(optimizer))},
     )
     write_atomic(path, document)
 

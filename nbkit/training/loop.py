@@ -108,10 +108,12 @@ def train_epoch(
             for name in loss_scale:
                 if name not in parts:
                     raise UserError(f"loss_scale: unknown loss part {name!r}; {nearest(name, parts)}")
-        kept = [parts[n] * s if (s := loss_scale.get(n, 1.0)) != 1.0 else parts[n] for n in names if loss_scale.get(n, 1.0)]
+        kept = [
+            parts[n] * s if (s := loss_scale.get(n, 1.0)) != 1.0 else parts[n] for n in names if loss_scale.get(n, 1.0)
+        ]
         loss = torch.stack(kept).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
@@ -213,7 +215,12 @@ def _one_epoch(
     batches = sampler.epoch(settings.batch_size, generator)
     try:
         means = train_epoch(
-            model, batches, optimizer, loss_scale=settings.loss_scale, clip_norm=settings.clip_norm, stepped=stepped
+            model,
+            batches,
+            optimizer,
+            loss_scale=settings.loss_scale,
+            clip_norm=settings.clip_norm,
+            stepped=stepped,
         )
     except TrainingDivergedError as error:
         raise TrainingDivergedError(f"epoch {state.epoch + 1}: {error}") from None

@@ -1,6 +1,7 @@
 """Training inside a notebook: a bar with figures and a Stop button while it runs, lines in a log when headless.
 
-State (``TrainingState``) holds what is shown, without drawing; ``bar_html`` computes the picture; ``TrainingView`` shows it.
+State (``TrainingState``) holds what is shown, without drawing; ``bar_html`` computes the picture;
+``TrainingView`` shows it.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ def headless() -> bool:
 
 
 def train(experiment: Experiment, *, interactive: bool | None = None, **options: Any) -> RunFolder:
-    """Run an experiment and show how it goes; ``interactive`` trains in a thread with a Stop button, else inline with log lines.
+    """Run an experiment and show how it goes.
+
+    ``interactive`` trains in a thread with a Stop button, else inline with log lines.
 
     ``options`` are those of :func:`nbkit.studies.experiment.run_experiment`; None decides by whether somebody watches.
     """

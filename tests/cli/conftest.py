@@ -64,9 +64,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_place(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _own_place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NBKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("NBKIT_RUNS", "NBKIT_FIGURES", "NBKIT_DEBUG"):
@@ -102,13 +100,9 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """The command line started as a process of its own; killed at the end if it still runs."""
     running = []
 
-    def launch(
-        *args: Any, before: str = "", preexec: Callable[[], object] = lambda: None
-    ) -> subprocess.Popen[str]:
+    def launch(*args: Any, before: str = "", preexec: Callable[[], object] = lambda: None) -> subprocess.Popen[str]:
         def prepare() -> None:
-            signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            )  # a suite in the background would hand down an ignored one
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background would hand down an ignored one
             preexec()
 
         code = f"{before}from nbkit.cli import main; main()"

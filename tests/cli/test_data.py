@@ -24,9 +24,7 @@ def test_built_in_data_and_noise_are_listed(nbkit: Cli) -> None:
 
 
 def test_a_data_set_is_described(nbkit: Cli, shop: Path) -> None:
-    rows = dict(
-        line.split(maxsplit=1) for line in nbkit("data", "describe", shop).out.splitlines()[1:] if " " in line
-    )
+    rows = dict(line.split(maxsplit=1) for line in nbkit("data", "describe", shop).out.splitlines()[1:] if " " in line)
     assert (rows["users"], rows["items"], rows["train"]) == ("30", "24", "210")
     assert rows["modalities"] == "image 6, text 5"
     assert rows["caveat"] == "planted in a test"

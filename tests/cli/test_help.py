@@ -103,9 +103,7 @@ def test_a_pipe_gets_aligned_plain_text_with_numbers_to_the_right(capsys: pytest
     ]
 
 
-def test_a_terminal_gets_the_same_cells(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_gets_the_same_cells(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     console.print_table(["name", "score"], [["[red]not markup", 0.25]], title="a title")
     out = capsys.readouterr().out

@@ -76,10 +76,7 @@ def test_a_second_process_on_the_same_run_is_told_who_has_it(
     (run,) = RunStore("runs").runs()
     (run / "DONE").unlink()
     with RunFolder(run.path).hold():
-        assert (
-            f"run {run.id} is being written by process"
-            in process("train", "bpr", "--data", shop, *QUICK).error
-        )
+        assert f"run {run.id} is being written by process" in process("train", "bpr", "--data", shop, *QUICK).error
         assert RunStore("runs").frame()["status"].tolist() == ["running"]
 
 
@@ -98,9 +95,7 @@ def test_a_full_disk_costs_one_line_and_no_finished_run(
     assert {path.name: path.read_bytes() for path in finished.path.iterdir()} == before
     assert sorted(RunStore("runs").frame()["status"]) == ["done", "stopped"]
     assert nbkit(*second).code == 0
-    assert not list(Path("runs").rglob(".*.????????????????????????????????")), (
-        "temporary files were left behind"
-    )
+    assert not list(Path("runs").rglob(".*.????????????????????????????????")), "temporary files were left behind"
 
 
 def test_a_mistake_in_a_process_of_its_own_has_no_traceback(process: Process) -> None:

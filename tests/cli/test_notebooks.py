@@ -28,10 +28,7 @@ def write_notebook(path: Path, parameters: str, *cells: str) -> Path:
 
 def printed(path: Path) -> str:
     return "".join(
-        o.text
-        for c in nbformat.read(path, 4).cells
-        for o in c.get("outputs", [])
-        if o.output_type == "stream"
+        o.text for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) if o.output_type == "stream"
     )
 
 
@@ -92,9 +89,7 @@ def three() -> Path:
 def done_lines(outcome: Outcome) -> list[str]:
     """What became of each notebook, in order: the first word behind its name."""
     return [
-        line.split(": ")[1].split()[0]
-        for line in outcome.out.splitlines()
-        if line.startswith("[") and ": " in line
+        line.split(": ")[1].split()[0] for line in outcome.out.splitlines() if line.startswith("[") and ": " in line
     ]
 
 
@@ -115,9 +110,7 @@ def test_a_failing_notebook_is_reported_and_the_others_still_run(nbkit: Cli, thr
     notebook = nbformat.read("notebooks/30_data.ipynb", 4)
     notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", text="an output is no input")]
     nbformat.write(notebook, "notebooks/30_data.ipynb")
-    assert done_lines(nbkit("reproduce")) == ["done", "unchanged"], (
-        "a missing figure is drawn again, and only that one"
-    )
+    assert done_lines(nbkit("reproduce")) == ["done", "unchanged"], "a missing figure is drawn again, and only that one"
 
     notebook.cells[-1].source += "\n# changed"
     nbformat.write(notebook, "notebooks/30_data.ipynb")
@@ -128,9 +121,10 @@ def test_a_failing_notebook_is_reported_and_the_others_still_run(nbkit: Cli, thr
 
 def test_data_goes_only_to_notebooks_that_take_it(nbkit: Cli, three: Path, shop: Path) -> None:
     Path("notebooks/20_broken.ipynb").unlink()
-    assert nbkit("reproduce", "--data", shop, "--out", "elsewhere").code == 0
+    assert nbkit("reproduce", "--data", shop, "--out", "elsewhere", "--html").code == 0
     executed = Path("elsewhere/notebooks")
     assert printed(executed / "30_data.ipynb") == f"{shop} 3 [0]\n"
+    assert "A title" in (executed / "30_data.html").read_text()
     assert "injected-parameters" not in (executed / "10_figure.ipynb").read_text()
     assert sorted(json.loads((executed / RECORD).read_text())) == ["10_figure.ipynb", "30_data.ipynb"]
 

@@ -117,9 +117,7 @@ def test_data_that_moved_is_found_by_its_new_place_and_other_data_is_refused(
     assert "was trained on" in nbkit("recommend", run.id, "--all", "--data", other).error
 
 
-def test_recommendations_are_the_best_unseen_items_by_original_ids(
-    nbkit: Cli, run: RunFolder, shop: Path
-) -> None:
+def test_recommendations_are_the_best_unseen_items_by_original_ids(nbkit: Cli, run: RunFolder, shop: Path) -> None:
     assert nbkit("recommend", run.id, "--all", "-k", "5", "--out", "best.parquet").code == 0
     table = pd.read_parquet("best.parquet")
     assert list(table) == ["user_id", "rank", "item_id", "title", "score"]

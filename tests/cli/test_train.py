@@ -15,9 +15,7 @@ from .conftest import QUICK, Outcome
 Cli = Callable[..., Outcome]
 
 
-def test_a_training_ends_with_its_run_id_its_scores_and_the_caveat_of_the_data(
-    nbkit: Cli, shop: Path
-) -> None:
+def test_a_training_ends_with_its_run_id_its_scores_and_the_caveat_of_the_data(nbkit: Cli, shop: Path) -> None:
     done = nbkit("train", "lightgcn", "--data", shop, *QUICK)
     (run,) = RunStore("runs").runs()
     assert done.code == 0, done.err
@@ -148,10 +146,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line_before_anything_is_read(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     for place in (tmp_path / "file" / "runs", Path("/proc/runs")):
-        assert (
-            "expected a writable folder"
-            in nbkit("train", "bpr", "--data", shop, "--runs", place, *QUICK).error
-        )
+        assert "expected a writable folder" in nbkit("train", "bpr", "--data", shop, "--runs", place, *QUICK).error
 
 
 def test_metrics_are_json_that_anybody_can_read(nbkit: Cli, shop: Path) -> None:

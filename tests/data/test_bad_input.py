@@ -158,9 +158,7 @@ def test_feature_files_that_are_cut_short_or_something_else(mmrec):
         np.savez(file, a=np.ones(3))
     refused(mmrec, "text_feat.npy", "an archive of arrays")
     huge = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        huge, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 10**6)}
-    )
+    np.lib.format.write_array_header_1_0(huge, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 10**6)})
     path.write_bytes(huge.getvalue())
     refused(mmrec, "text_feat.npy: not a readable .npy array")
 

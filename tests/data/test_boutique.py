@@ -200,8 +200,12 @@ def test_numbers_by_place_are_uniform_and_unrelated_between_places():
     table = uniform(0, "a purpose", np.arange(2000)[:, None], np.arange(100))
     assert 0 < table.min() < table.max() < 1
     assert np.histogram(table, 20, (0, 1))[0] == pytest.approx(np.full(20, 10_000), rel=0.06)
-    others = [uniform(1, "a purpose", np.arange(2000)[:, None], np.arange(100)),
-              uniform(0, "another", np.arange(2000)[:, None], np.arange(100)), table[::-1], table[:, ::-1]]
+    others = [
+        uniform(1, "a purpose", np.arange(2000)[:, None], np.arange(100)),
+        uniform(0, "another", np.arange(2000)[:, None], np.arange(100)),
+        table[::-1],
+        table[:, ::-1],
+    ]
     for other in others:
         assert abs(np.corrcoef(table.ravel(), other.ravel())[0, 1]) < 0.01
 
@@ -337,7 +341,9 @@ def purity(features: np.ndarray, labels: np.ndarray) -> float:
 
 def test_relevant_attributes_and_nuisance_can_both_be_read_by_a_line(pictured):
     truth = pictured.truth.relevant.join(pictured.truth.nuisance)
-    read = {m: {a: probe(pictured.features[m], truth[a].cat.codes.to_numpy(int)) for a in truth} for m in ("image", "text")}
+    read = {
+        m: {a: probe(pictured.features[m], truth[a].cat.codes.to_numpy(int)) for a in truth} for m in ("image", "text")
+    }
     for attribute in pictured.truth.relevant:
         assert read["text"][attribute] > 0.75, (attribute, read)
         assert read["image"][attribute] > 1.5 / truth[attribute].nunique(), (attribute, read)

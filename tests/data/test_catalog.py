@@ -34,9 +34,7 @@ def test_the_built_in_shop_has_a_name_and_its_settings_stand_behind_a_question_m
     assert names[:2] == ["boutique:tiny", "boutique:small"]
     sold = catalog.load("boutique:tiny?seed=3&users=60&items=50&pictures=false")
     assert (sold.num_users, sold.num_items) == (60, 50)
-    assert (
-        sold.fingerprint == synthetic.boutique("tiny", seed=3, users=60, items=50, pictures=False).fingerprint
-    )
+    assert sold.fingerprint == synthetic.boutique("tiny", seed=3, users=60, items=50, pictures=False).fingerprint
     again = catalog.load("boutique:tiny", seed=3, users=60, items=50, pictures=False)
     assert again.fingerprint == sold.fingerprint
     assert again.truth.noisy_pairs.tolist() == sold.truth.noisy_pairs.tolist()
@@ -183,9 +181,7 @@ def test_cold_users_and_items_are_counted(world):
     found = levels(world.replace(train=train))
     assert found["valid users without training history"] == ("warning", 1, "user 'u5'")
     held = sum((part.item == 9).sum() for part in (world.valid, world.test.open("rewrite")))
-    cold = [
-        count for what, (_, count, _) in found.items() if what.endswith("items that never occur in training")
-    ]
+    cold = [count for what, (_, count, _) in found.items() if what.endswith("items that never occur in training")]
     assert sum(cold) == held + 1  # and the item itself
     empty = world.replace(valid=Interactions([], []))
     assert levels(empty)["the valid split is empty"][0] == "warning"
@@ -246,9 +242,7 @@ def test_times_repeats_and_caveats_are_noted(world):
 
 def test_findings_come_worst_first_and_paths_are_checked_too(world, tmp_path):
     train = world.train.pairs()[:4]
-    bad = world.replace(
-        valid=Interactions(*train.T), caveat="x", features={"text": np.zeros((32, 2), np.float32)}
-    )
+    bad = world.replace(valid=Interactions(*train.T), caveat="x", features={"text": np.zeros((32, 2), np.float32)})
     order = [f.level for f in catalog.check(str(write_parquet(bad, tmp_path / "bad")))]
     assert order == sorted(order, key=("error", "warning", "note").index)
     assert order[0] == "error"

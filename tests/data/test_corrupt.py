@@ -150,9 +150,7 @@ def test_dropout_zeroes_the_stated_number_of_dimensions_in_every_row(world):
         assert (table[~gone] == world.features[m][~gone]).all()
 
 
-@pytest.mark.parametrize(
-    ("rate", "count"), [(0.0, 0), (1 / 32, 0), (2 / 32, 2), (0.25, 8), (5 / 32, 5), (1.0, 32)]
-)
+@pytest.mark.parametrize(("rate", "count"), [(0.0, 0), (1 / 32, 0), (2 / 32, 2), (0.25, 8), (5 / 32, 5), (1.0, 32)])
 def test_a_swap_touches_each_item_in_one_modality_and_keeps_every_row(rate, count, world):
     changed, own = corrupt(world, "cross_modal_swap", rate, seed=4)
     touched = sum(rows.astype(int) for rows in own.noisy_rows.values()) if count else np.zeros(1)
@@ -274,9 +272,7 @@ def test_dropping_keeps_a_pair_of_every_user_and_takes_all_events_of_a_pair(shop
     assert len(left) >= len(changed.train)
     gone = pair_set(own.missing_pairs)
     assert not gone & pair_set(changed.train.pairs())
-    kept = [
-        (u, i) not in gone for u, i in zip(shop.train.user.tolist(), shop.train.item.tolist(), strict=True)
-    ]
+    kept = [(u, i) not in gone for u, i in zip(shop.train.user.tolist(), shop.train.item.tolist(), strict=True)]
     assert changed.train.frame().equals(shop.train.take(np.array(kept)).frame())
     with pytest.raises(UserError, match="each user keeps one"):
         corrupt(shop, "drop_edges", most + 0.01)
@@ -288,10 +284,7 @@ def test_planted_noise_and_injected_noise_are_both_known(shop):
     assert pair_set(changed.truth.missing_pairs) == pair_set(shop.truth.missing_pairs)
     again, more = corrupt(changed, "row_shuffle", 0.2)
     assert pair_set(again.truth.noisy_pairs) == pair_set(changed.truth.noisy_pairs)
-    assert (
-        again.truth.noisy_rows["text"].tolist()
-        == (more.noisy_rows["text"] | shop.truth.noisy_rows["text"]).tolist()
-    )
+    assert again.truth.noisy_rows["text"].tolist() == (more.noisy_rows["text"] | shop.truth.noisy_rows["text"]).tolist()
     assert (again.truth.clean_features["text"] == 1).all()  # as before the first touch
     assert (again.truth.clean_features["image"] == shop.features["image"]).all()
 

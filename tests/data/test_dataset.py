@@ -19,7 +19,7 @@ def test_the_training_view_has_no_way_to_the_test_split(world):
 
 
 def test_asking_for_the_test_split_by_another_name_is_refused(world):
-    with pytest.raises(SealedTestError, match="only evaluation.final_test"):
+    with pytest.raises(SealedTestError, match=r"only evaluation\.final_test"):
         world.test.open("early stopping")
     assert repr(world.test) == "<sealed test split of 40 interactions>"
     assert "test" not in repr(world)
@@ -61,7 +61,10 @@ def test_ids_that_share_their_joined_text_are_told_apart(world):
     ("change", "line"),
     [
         ({"item_ids": np.array(["i0"] * 32)}, "planted: duplicate item id 'i0'"),
-        ({"features": {"image": np.ones((31, 2))}}, r"features 'image' have shape \(31, 2\), expected \(32, D\)"),
+        (
+            {"features": {"image": np.ones((31, 2))}},
+            r"features 'image' have shape \(31, 2\), expected \(32, D\)",
+        ),
         ({"features": {"image": np.ones(32)}}, r"features 'image' have shape \(32,\)"),
         ({"train": Interactions(np.array([0]), np.array([32]))}, r"train row 0 has item 32, expected 0 … 31"),
         ({"test": Interactions(np.array([-1]), np.array([0]))}, r"test row 0 has user -1"),

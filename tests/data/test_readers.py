@@ -128,9 +128,7 @@ def parquet(tmp_path):
     folder = tmp_path / "shop"
     folder.mkdir()
     user, item, label = np.array(ROWS).T
-    events = pd.DataFrame(
-        {"user_id": user, "item_id": item, "split": np.array(["train", "valid", "test"])[label]}
-    )
+    events = pd.DataFrame({"user_id": user, "item_id": item, "split": np.array(["train", "valid", "test"])[label]})
     events.assign(position=np.arange(6)).to_parquet(folder / "interactions.parquet")
     np.save(folder / "text.npy", np.arange(8, dtype=np.float16).reshape(4, 2))
     np.save(folder / "text_mmrec.npy", np.ones((4, 3), dtype=np.float32))
@@ -139,9 +137,7 @@ def parquet(tmp_path):
     pd.DataFrame({"item_id": [1], "jpeg": [b"picture"]}).to_parquet(folder / "posters.parquet")
     near = [(i, (i + step) % 4, 1 - 0.1 * step) for step in (2, 0, 1) for i in (3, 1, 0, 2)]
     pd.DataFrame(near, columns=["item_id", "neighbor_id", "cosine"]).to_parquet(folder / "knn_text.parquet")
-    (folder / "README.md").write_text(
-        "- `text.npy`: titles\n- `text_mmrec.npy`: fitted (RECONSTRUCTED, see below)\n"
-    )
+    (folder / "README.md").write_text("- `text.npy`: titles\n- `text_mmrec.npy`: fitted (RECONSTRUCTED, see below)\n")
     return folder
 
 
@@ -201,9 +197,7 @@ def full_dataset(user_ids, item_ids):
     user_ids, item_ids = np.asarray(user_ids), np.asarray(item_ids)
 
     def part(size, **columns):
-        return Interactions(
-            rng.integers(0, len(user_ids), size), rng.integers(0, len(item_ids), size), **columns
-        )
+        return Interactions(rng.integers(0, len(user_ids), size), rng.integers(0, len(item_ids), size), **columns)
 
     size = len(item_ids)
     features = {"image": rng.normal(size=(size, 3)), "text": rng.normal(size=(size, 2))}
@@ -270,9 +264,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         readers.write_parquet(new, tmp_path / "out")
 
     def disk_full(*_, **__):
-        assert (
-            readers.read(tmp_path / "out").fingerprint == old.fingerprint
-        )  # still there while it is replaced
+        assert readers.read(tmp_path / "out").fingerprint == old.fingerprint  # still there while it is replaced
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

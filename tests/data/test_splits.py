@@ -10,9 +10,7 @@ from nbkit.data.dataset import Interactions
 from nbkit.errors import UserError
 
 users = st.lists(st.integers(0, 6), max_size=80).map(lambda u: np.array(u, dtype=np.int64))
-events = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 9), st.integers(0, 2)), max_size=60
-)
+events = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 9), st.integers(0, 2)), max_size=60)
 
 
 def interactions_of(rows):
@@ -93,9 +91,7 @@ def core_by_removal(pairs, k_user, k_item):
     pairs = set(pairs)
     while True:
         gone = {
-            (u, i)
-            for u, i in pairs
-            if sum(v == u for v, _ in pairs) < k_user or sum(j == i for _, j in pairs) < k_item
+            (u, i) for u, i in pairs if sum(v == u for v, _ in pairs) < k_user or sum(j == i for _, j in pairs) < k_item
         }
         if not gone:
             return pairs

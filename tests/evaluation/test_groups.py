@@ -84,9 +84,7 @@ def test_cold_items_have_no_training_interaction() -> None:
 
 def scores(users: int = 60) -> pd.DataFrame:
     generator = rng(1)
-    table = pd.DataFrame(
-        {"user": generator.permutation(users), "split": "test", "recall@20": generator.random(users)}
-    )
+    table = pd.DataFrame({"user": generator.permutation(users), "split": "test", "recall@20": generator.random(users)})
     table["ndcg@20"] = np.where(generator.random(users) < 0.2, np.nan, generator.random(users))
     return table
 
@@ -96,9 +94,7 @@ def test_means_of_groups_weighted_by_n_give_the_overall_mean() -> None:
     groups = grouped_means(table, degree_groups(rng(2).integers(0, 30, 60)), rng(), resamples=200)
     for metric, part in groups.groupby("metric"):
         assert part["n"].sum() == table[metric].notna().sum()
-        assert (part["mean"] * part["n"]).sum() / part["n"].sum() == pytest.approx(
-            table[metric].mean(), rel=1e-12
-        )
+        assert (part["mean"] * part["n"]).sum() / part["n"].sum() == pytest.approx(table[metric].mean(), rel=1e-12)
     assert ((groups["low"] < groups["mean"]) & (groups["mean"] < groups["high"])).all()
 
 
@@ -144,9 +140,7 @@ def test_item_groups_add_up_to_the_overall_recall(seed: int, k: int) -> None:
 
 
 def test_recall_of_an_item_group_by_hand() -> None:
-    positions = pd.DataFrame(
-        [(0, 0, 0), (0, 1, -1), (0, 2, 7), (1, 0, 3), (2, 1, 2)], columns=["user", "item", "rank"]
-    )
+    positions = pd.DataFrame([(0, 0, 0), (0, 1, -1), (0, 2, 7), (1, 0, 3), (2, 1, 2)], columns=["user", "item", "rank"])
     table = recall_by_item_group(positions, np.array(["head", "tail", "tail"]), 5, rng()).set_index("group")
     # tail: user 0 has items 1 (not found) and 2 (place 8, beyond 5), user 2 has item 1 (place 3)
     assert table.loc["tail", ["recall", "users", "pairs", "pair_recall"]].tolist() == [

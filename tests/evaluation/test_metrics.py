@@ -40,9 +40,7 @@ def random_lists(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 @st.composite
 def hits_and_relevant(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     users, width = draw(st.integers(1, 5)), draw(st.integers(1, 12))
-    rows = draw(
-        st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=users, max_size=users)
-    )
+    rows = draw(st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=users, max_size=users))
     hits = torch.tensor(rows)
     missed = draw(st.lists(st.integers(0, 6), min_size=users, max_size=users))
     return hits, hits.sum(1) + torch.tensor(missed)
@@ -52,10 +50,7 @@ def one_user(places: list[int], relevant: int, k: int) -> dict[str, float]:
     """Scores at K of a single user with hits at these places, counted from 1."""
     hits = torch.zeros(1, KMAX, dtype=torch.bool)
     hits[0, [place - 1 for place in places]] = True
-    return {
-        name.split("@")[0]: float(s)
-        for name, s in per_user_metrics(hits, torch.tensor([relevant]), (k,)).items()
-    }
+    return {name.split("@")[0]: float(s) for name, s in per_user_metrics(hits, torch.tensor([relevant]), (k,)).items()}
 
 
 @pytest.mark.slow  # compiles for some 20 s where numba has no cache yet, else 4 s
@@ -75,16 +70,12 @@ def test_all_metrics_equal_ranx_user_by_user() -> None:
     scored = per_user_metrics(hits, relevant, KS)
     for user in wanted.any(1).nonzero().flatten().tolist():
         items = wanted[user].nonzero().flatten()
-        truth = (
-            torch.stack([items, torch.ones_like(items)], 1).double().numpy()[None]
-        )  # (1, n, 2): item, relevance
+        truth = torch.stack([items, torch.ones_like(items)], 1).double().numpy()[None]  # (1, n, 2): item, relevance
         ranked = torch.stack([topk[user], torch.arange(KMAX, 0, -1)], 1).double().numpy()[None]  # item, score
         for name, judge in judges.items():
             for k in KS:
                 expected = float(judge(truth, ranked, k=k)[0])
-                if (
-                    name == "map"
-                ):  # ranx divides by all n relevant items, we by min(n, K), so that 1 can be reached
+                if name == "map":  # ranx divides by all n relevant items, we by min(n, K), so that 1 can be reached
                     expected *= len(items) / min(len(items), k)
                 assert float(scored[f"{name}@{k}"][user]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
@@ -212,9 +203,7 @@ def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = per_user_metrics(hits, wanted.sum(1), (5,), ("recall", "precision", "f1"))
     recall, precision = scores["recall@5"], scores["precision@5"]
     harmonic = 2 * recall * precision / (recall + precision)
-    torch.testing.assert_close(
-        scores["f1@5"][3:].nan_to_num(), harmonic[3:].nan_to_num(), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(scores["f1@5"][3:].nan_to_num(), harmonic[3:].nan_to_num(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def test_random_scores_rank_the_same_in_every_chunk_size():
     users, items = torch.randn(300, 16, generator=generator), torch.randn(2000, 16, generator=generator)
 
     def ranked(chunk):
-        return torch.cat([i for _, i, _ in rank(lambda u: users[u] @ items.T, torch.arange(300), 20, [], 2000, chunk=chunk)])
+        return torch.cat(
+            [i for _, i, _ in rank(lambda u: users[u] @ items.T, torch.arange(300), 20, [], 2000, chunk=chunk)]
+        )
 
     assert all(torch.equal(ranked(300), ranked(chunk)) for chunk in (1, 7, 64, 128))
 
@@ -89,7 +91,10 @@ def test_masking_validation_items_too_can_only_help_the_test_items():
     train, valid, test = (np.argwhere(kind == n) for n in (1, 2, 3))
     scores = torch.from_numpy(rng.normal(size=(30, 40)))
     means = [
-        {m: v.mean() for m, v in Evaluator(test, exclude, 30, 40, ks=[5, 10]).per_user(lambda u: scores[u].clone()).items()}
+        {
+            m: v.mean()
+            for m, v in Evaluator(test, exclude, 30, 40, ks=[5, 10]).per_user(lambda u: scores[u].clone()).items()
+        }
         for exclude in ([train], [train, valid])
     ]
     assert all(means[0][name] <= means[1][name] for name in means[0])

@@ -83,21 +83,15 @@ def test_the_order_of_users_does_not_matter() -> None:
 
 def test_one_seed_of_a_hierarchy_is_the_paired_difference() -> None:
     a, b = rng(11).random((2, 1, 40))
-    assert hierarchical_difference(a, b, rng(), resamples=300) == paired_difference(
-        a[0], b[0], rng(), resamples=300
-    )
+    assert hierarchical_difference(a, b, rng(), resamples=300) == paired_difference(a[0], b[0], rng(), resamples=300)
 
 
 def test_disagreeing_seeds_widen_the_interval() -> None:
     generator = rng(12)
     b = generator.random((4, 200))
-    same = hierarchical_difference(
-        b + 0.05 + 0.1 * generator.normal(size=(4, 200)), b, rng(), resamples=2_000
-    )
+    same = hierarchical_difference(b + 0.05 + 0.1 * generator.normal(size=(4, 200)), b, rng(), resamples=2_000)
     shifts = np.array([[-0.1], [0.2], [-0.05], [0.15]])
-    apart = hierarchical_difference(
-        b + shifts + 0.1 * generator.normal(size=(4, 200)), b, rng(), resamples=2_000
-    )
+    apart = hierarchical_difference(b + shifts + 0.1 * generator.normal(size=(4, 200)), b, rng(), resamples=2_000)
     assert apart.high - apart.low > 5 * (same.high - same.low)
     assert same.p < 0.01
     assert apart.p > 0.2 > apart.p_sign_flip  # over users alone it looks certain
@@ -106,9 +100,7 @@ def test_disagreeing_seeds_widen_the_interval() -> None:
 
 def test_where_users_agree_seeds_are_judged_by_students_t() -> None:
     shifts = np.array([0.1, 0.2, 0.45])
-    result = hierarchical_difference(
-        np.repeat(shifts[:, None], 50, 1), np.zeros((3, 50)), rng(), resamples=40_000
-    )
+    result = hierarchical_difference(np.repeat(shifts[:, None], 50, 1), np.zeros((3, 50)), rng(), resamples=40_000)
     student = scipy.stats.ttest_1samp(shifts, 0)
     expected = student.confidence_interval()
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=0.03)
@@ -153,9 +145,7 @@ def long_table(values: dict[str, np.ndarray]) -> pd.DataFrame:
         for seed, row in enumerate(table)
     ]
     return (
-        pd.concat(parts)
-        .sample(frac=1, random_state=0)
-        .sort_values("model", kind="stable", key=lambda m: m != "base")
+        pd.concat(parts).sample(frac=1, random_state=0).sort_values("model", kind="stable", key=lambda m: m != "base")
     )
 
 
@@ -177,9 +167,7 @@ def test_compare_all_words_a_verdict_for_every_model_against_the_baseline() -> N
     assert set(table["other"]) == {"base"}
     assert table["verdict"].to_dict() == {"good": "better", "bad": "worse", "same": "no difference shown"}
     assert table.loc["good", "difference"] == pytest.approx((models["good"] - models["base"]).mean())
-    assert table.loc["good", "mean"] - table.loc["good", "other_mean"] == pytest.approx(
-        table.loc["good", "difference"]
-    )
+    assert table.loc["good", "mean"] - table.loc["good", "other_mean"] == pytest.approx(table.loc["good", "difference"])
     assert table["p_holm"].to_dict() == pytest.approx(holm(table["p"].to_dict()))
     assert (table["seeds"] == 3).all()
 
@@ -193,9 +181,7 @@ def test_compare_all_without_a_baseline_takes_every_pair_once() -> None:
 
 def test_users_are_matched_by_id_not_by_row() -> None:
     scores = long_table(three_models())
-    again = compare_all(scores.sample(frac=1, random_state=1), "base", rng(), resamples=200).set_index(
-        "model"
-    )
+    again = compare_all(scores.sample(frac=1, random_state=1), "base", rng(), resamples=200).set_index("model")
     first = compare_all(scores, "base", rng(), resamples=200).set_index("model")
     pd.testing.assert_series_equal(first["win"], again["win"].loc[first.index])
     pd.testing.assert_series_equal(first["effect"], again["effect"].loc[first.index])

@@ -26,9 +26,7 @@ def test_intervals_of_skewed_scores_cover_their_mean_about_95_times_in_100() -> 
     generator = rng(20)
     truth = 0.2
     inside = [
-        (i := mean_interval(recall_like(generator, 150, truth), generator, resamples=400)).low
-        <= truth
-        <= i.high
+        (i := mean_interval(recall_like(generator, 150, truth), generator, resamples=400)).low <= truth <= i.high
         for _ in range(400)
     ]
     assert 0.91 <= np.mean(inside) <= 0.985
@@ -37,9 +35,7 @@ def test_intervals_of_skewed_scores_cover_their_mean_about_95_times_in_100() -> 
 def test_tests_of_equal_models_reject_about_5_times_in_100() -> None:
     generator = rng(21)
     results = [
-        paired_difference(
-            recall_like(generator, 60, 0.3), recall_like(generator, 60, 0.3), generator, resamples=199
-        )
+        paired_difference(recall_like(generator, 60, 0.3), recall_like(generator, 60, 0.3), generator, resamples=199)
         for _ in range(400)
     ]
     for name in ("p_sign_flip", "p_wilcoxon"):
@@ -57,12 +53,8 @@ def test_over_seeds_and_users_intervals_cover_and_p_keeps_its_level(seeds: int, 
         d = 0.3 + users + shifts + 0.5 * generator.normal(size=(seeds, 100))
         result = hierarchical_difference(d, np.zeros_like(d), generator, resamples=300)
         covered.append(result.low <= 0.3 <= result.high)
-        rejected.append(
-            hierarchical_difference(d - 0.3, np.zeros_like(d), generator, resamples=300).p <= 0.05
-        )
-    assert (
-        np.mean(covered) >= lowest
-    )  # drawing users anew within each seed covers 85 % (S = 3) and 70 % (S = 10)
+        rejected.append(hierarchical_difference(d - 0.3, np.zeros_like(d), generator, resamples=300).p <= 0.05)
+    assert np.mean(covered) >= lowest  # drawing users anew within each seed covers 85 % (S = 3) and 70 % (S = 10)
     assert np.mean(rejected) <= 0.09
 
 

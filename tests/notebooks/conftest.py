@@ -8,11 +8,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-PARAMETERS = """\
-from_text: str = "a # b"  # any text
-epochs: int = 3  # passes over the data
-rates: tuple[float, ...] = (0.1, 0.2)  # noise rates"""
-
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
@@ -26,9 +21,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
             else:
                 source, *tags = cell
                 metadata = {"tags": tags} if tags else {}
-                notebook.cells.append(
-                    nbformat.v4.new_code_cell(source, metadata=metadata, id=f"cell{number}")
-                )
+                notebook.cells.append(nbformat.v4.new_code_cell(source, metadata=metadata, id=f"cell{number}"))
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, path)

@@ -144,9 +144,7 @@ def test_a_notebook_that_keeps_the_rules_has_no_breaches(make: Make) -> None:
         (["# T", P, "x" * 70_000], "KB; expected at most 60 KB"),
     ],
 )
-def test_each_breach_is_one_line_with_its_place(
-    make: Make, cells: list[str | tuple[str, ...]], said: str
-) -> None:
+def test_each_breach_is_one_line_with_its_place(make: Make, cells: list[str | tuple[str, ...]], said: str) -> None:
     (breach,) = lint(make("n.ipynb", *cells))
     assert said in breach
     assert "n.ipynb" in breach

@@ -63,9 +63,7 @@ def test_a_run_injects_typed_values_and_says_what_it_does(
     before = path.read_bytes()
     where = tmp_path / "work"
     where.mkdir()
-    output = run_notebook(
-        path, {"epochs": "5", "rates": "0.3,0.4"}, tmp_path / "out" / "o.ipynb", cwd=where, log=True
-    )
+    output = run_notebook(path, {"epochs": "5", "rates": "0.3,0.4"}, tmp_path / "out" / "o.ipynb", cwd=where, log=True)
     notebook = nbformat.read(output, as_version=4)
     assert [cell.cell_type for cell in notebook.cells] == ["markdown"] + ["code"] * 5
     assert notebook.cells[3].outputs[0].text == f"5 (0.3, 0.4) 1 {output.absolute()} {where}\n"
@@ -104,9 +102,7 @@ def test_a_failing_cell_is_one_line_and_the_part_done_is_kept(make: Make, tmp_pa
     ("source", "said"),
     [("import time; time.sleep(30)", "took longer than 1 s"), ("import os; os._exit(1)", "the kernel died")],
 )
-def test_a_cell_that_hangs_or_kills_the_kernel_is_one_line(
-    make: Make, tmp_path: Path, source: str, said: str
-) -> None:
+def test_a_cell_that_hangs_or_kills_the_kernel_is_one_line(make: Make, tmp_path: Path, source: str, said: str) -> None:
     path = make("n.ipynb", "# T", P, (source,))
     with pytest.raises(UserError, match=said) as error:
         run_notebook(path, {}, tmp_path / "o.ipynb", timeout=1)
@@ -122,8 +118,8 @@ run_notebook(sys.argv[1], {}, sys.argv[2], log=True)"""
 PATIENT = """\
 import os, time
 open("pid", "w").write(str(os.getpid()))
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(0.5)

@@ -132,9 +132,7 @@ def test_a_broken_line_is_named_with_notebook_and_line(make: Make, line: str, sa
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "cells", [[("a: int = 1",)], [("a: int = 1", "parameters"), ("b: int = 1", "parameters")]]
-)
+@pytest.mark.parametrize("cells", [[("a: int = 1",)], [("a: int = 1", "parameters"), ("b: int = 1", "parameters")]])
 def test_exactly_one_cell_holds_the_parameters(make: Make, cells: list[tuple[str, ...]]) -> None:
     with pytest.raises(UserError, match="tagged 'parameters', expected one"):
         parameters(make("n.ipynb", "# T", *cells))

@@ -72,9 +72,7 @@ def folder(tmp_path: Path) -> Path:
             provenance=known | source,
             formats=("json", "html"),
         )
-    save_figure(
-        FIG, "alone", folder=figures, provenance={"notebook": executed / "gone.ipynb"}, formats=("json",)
-    )
+    save_figure(FIG, "alone", folder=figures, provenance={"notebook": executed / "gone.ipynb"}, formats=("json",))
     save_figure(FIG, "loose", folder=figures, formats=("json", "html"))
     (figures / "curves.png").write_bytes(b"png")
     meta = json.loads((figures / "curves.meta.json").read_text())

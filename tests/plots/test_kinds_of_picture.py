@@ -41,11 +41,7 @@ def history(epochs: int = 6, every: int = 1, best: int = 4) -> pd.DataFrame:
 
 
 def scores(models: list[str] = MODELS, metrics: tuple[str, ...] = ("recall@20", "ndcg@20")) -> pd.DataFrame:
-    rows = [
-        (m, k, 0.1 + 0.01 * i, 0.09 + 0.01 * i, 0.12 + 0.01 * i)
-        for k in metrics
-        for i, m in enumerate(models)
-    ]
+    rows = [(m, k, 0.1 + 0.01 * i, 0.09 + 0.01 * i, 0.12 + 0.01 * i) for k in metrics for i, m in enumerate(models)]
     return pd.DataFrame(rows, columns=["model", "metric", "mean", "low", "high"])
 
 
@@ -242,9 +238,11 @@ def test_one_metric_may_be_named_beside_the_table() -> None:
 def test_the_forest_colours_verdicts_and_never_says_p_is_zero() -> None:
     fig = plots.difference_forest(differences(), metric="recall@20")
     found = traces(fig)
-    assert [
-        list(found[name].y) for name in ("favours the first", "no difference shown", "favours the second")
-    ] == [[0], [1], [2]]
+    assert [list(found[name].y) for name in ("favours the first", "no difference shown", "favours the second")] == [
+        [0],
+        [1],
+        [2],
+    ]
     assert [found[n].marker.color for n in found] == [GOOD, BAD, NEUTRAL]
     assert list(fig.layout.yaxis.ticktext) == ["freedom − bpr", "DiffCL − bpr", "vbpr − bpr"]
     assert [a.text for a in fig.layout.annotations] == ["p < 0.001", "p = 0.60", "p = 0.020"]
@@ -352,9 +350,7 @@ def test_the_truth_of_a_data_set_is_counted(make_planted: Callable[..., Multimod
     pairs = clean.train.pairs()
     rows = np.zeros(clean.num_items, dtype=bool)
     rows[:5] = True
-    known = clean.replace(
-        truth=Truth(noisy_pairs=pairs[:7], missing_pairs=pairs[:3], noisy_rows={"text": rows})
-    )
+    known = clean.replace(truth=Truth(noisy_pairs=pairs[:7], missing_pairs=pairs[:3], noisy_rows={"text": rows}))
     counted = plots.truth_table(known).set_index(["part", "kind"])["count"]
     assert counted["training pairs", "noise"] == 7
     assert counted["training pairs", "clean"] == len(pairs) - 7

@@ -93,9 +93,7 @@ def test_pictures_of_an_older_figure_do_not_stay_beside_newer_data(tmp_path: Pat
 QUIET = ("json", "html")
 
 
-def test_where_a_figure_comes_from_stands_beside_and_inside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_a_figure_comes_from_stands_beside_and_inside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBKIT_NOTEBOOK", str(tmp_path / "figures" / "notebooks" / "20_train.ipynb"))
     given = {
         "runs": ["abc123"],
@@ -104,9 +102,7 @@ def test_where_a_figure_comes_from_stands_beside_and_inside_it(
         "seconds": np.float64(2.5),
         "extra": Path("x"),
     }
-    saved = save_figure(
-        FIG, "a", folder=tmp_path / "figures", caption="What it shows", provenance=given, formats=QUIET
-    )
+    saved = save_figure(FIG, "a", folder=tmp_path / "figures", caption="What it shows", provenance=given, formats=QUIET)
     meta = json.loads(saved.meta.read_text())
     known = meta["provenance"]
     assert meta["title"] == "A title"
@@ -131,10 +127,7 @@ def test_where_a_figure_comes_from_stands_beside_and_inside_it(
 
 
 def test_the_page_opens_without_a_network(tmp_path: Path) -> None:
-    pages = [
-        save_figure(FIG, name, folder=tmp_path, formats=QUIET).files["html"].read_text()
-        for name in ("a", "b")
-    ]
+    pages = [save_figure(FIG, name, folder=tmp_path, formats=QUIET).files["html"].read_text() for name in ("a", "b")]
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
     for page in pages:
         assert 'src="plotly.min.js"' in page

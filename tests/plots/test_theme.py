@@ -96,11 +96,7 @@ def test_every_colour_stands_out_from_the_light_and_the_dark_ground() -> None:
 
 def test_the_first_colours_differ_for_the_colour_blind() -> None:
     first = [simulated(c) for c in colors.PALETTE[:7]]
-    gaps = [
-        sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
-        for i, a in enumerate(first)
-        for b in first[:i]
-    ]
+    gaps = [sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5 for i, a in enumerate(first) for b in first[:i]]
     assert min(gaps) > 0.08
 
 

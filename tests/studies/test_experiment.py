@@ -153,9 +153,15 @@ def test_bad_settings_are_refused_before_anything_is_written(tmp_path, world):
     for wrong, line in (
         (lambda: experiment("bprr"), "unknown model 'bprr'"),
         (lambda: experiment(model_settings={"layers": 2}), "model bpr: unknown setting 'layers'"),
-        (lambda: Experiment(model="bpr", training=TrainSettings(metric="recall@7")), "expected NAME@K with K among"),
+        (
+            lambda: Experiment(model="bpr", training=TrainSettings(metric="recall@7")),
+            "expected NAME@K with K among",
+        ),
         (lambda: Experiment.from_dict({"model": "bpr", "seed": -1}), "seed = -1; expected int in 0"),
-        (lambda: Experiment.from_dict({"model": "bpr", "training": {"lr": "fast"}}), "lr = 'fast'; expected float"),
+        (
+            lambda: Experiment.from_dict({"model": "bpr", "training": {"lr": "fast"}}),
+            "lr = 'fast'; expected float",
+        ),
     ):
         with pytest.raises(UserError, match=line):
             wrong()
@@ -170,7 +176,7 @@ def test_the_store_lists_finds_and_tells_runs_apart(run, tmp_path):
     assert frame.loc[two.id, "model"] == "lightgcn"
     assert frame.loc[one.id, "valid.train.recall@20"] == one.read_json("metrics.json")["valid"]["train"]["recall@20"]
     assert store.find(one.id[:6]).path == one.path
-    with pytest.raises(UserError, match="no run in .* begin with 'zz'"):
+    with pytest.raises(UserError, match=r"no run in .* begin with 'zz'"):
         store.find("zz")
     different = store.diff(one.id, two.id)
     assert {"model", "seed", "model_settings.layers"} <= set(different.index)

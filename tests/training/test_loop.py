@@ -37,7 +37,9 @@ def build(name, data):
 def run(name, data, **options):
     model = build(name, data)
     settings = options.pop("settings", SMALL)
-    return model, fit(model, data, settings, seed=0, validate=validation_evaluator(data, ks=[20]), device="cpu", **options)
+    return model, fit(
+        model, data, settings, seed=0, validate=validation_evaluator(data, ks=[20]), device="cpu", **options
+    )
 
 
 def without_clock(history):
@@ -65,7 +67,10 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(world):
 
     fitted = {}
     for epochs in (3, 6):
-        model, settings = build("bpr", world), TrainSettings(epochs=epochs, batch_size=64, lr=0.05, patience=9)
+        model, settings = (
+            build("bpr", world),
+            TrainSettings(epochs=epochs, batch_size=64, lr=0.05, patience=9),
+        )
         result = fit(model, world, settings, seed=0, validate=peak_at_three(), device="cpu")
         assert (result.best_epoch, result.best_score) == (3, 0.9)
         fitted[epochs] = model.users
@@ -81,7 +86,13 @@ def test_training_ends_after_so_many_validations_without_a_better_one(world):
 
 def test_selection_sees_differences_that_rounding_would_hide(world):
     scores = iter([0.10001, 0.10002, 0.10003, 0.1, 0.1, 0.1])
-    result = fit(build("bpr", world), world, TrainSettings(epochs=9, patience=2), seed=0, validate=lambda m: {"recall@20": next(scores)})
+    result = fit(
+        build("bpr", world),
+        world,
+        TrainSettings(epochs=9, patience=2),
+        seed=0,
+        validate=lambda m: {"recall@20": next(scores)},
+    )
     assert result.best_epoch == 3
 
 

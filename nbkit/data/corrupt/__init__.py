@@ -60,9 +60,7 @@ _OPERATORS = (
         "accidental clicks on random items",
         feedback.add_random_edges,
     ),
-    Operator(
-        "add_popular_edges", "feedback", "share", "clicks that follow the crowd", feedback.add_popular_edges
-    ),
+    Operator("add_popular_edges", "feedback", "share", "clicks that follow the crowd", feedback.add_popular_edges),
     Operator("drop_edges", "feedback", "share", "likes that were never observed", feedback.drop_edges),
     Operator("gaussian", "content", "dB", "white noise on every feature", content.gaussian),
     Operator(
@@ -72,13 +70,9 @@ _OPERATORS = (
         "some dimensions of each item set to zero",
         content.dimension_dropout,
     ),
-    Operator(
-        "row_shuffle", "content", "share", "items that show another item's content", content.row_shuffle
-    ),
+    Operator("row_shuffle", "content", "share", "items that show another item's content", content.row_shuffle),
     Operator("missing_modality", "content", "share", "items without a modality", content.missing_modality),
-    Operator(
-        "cross_modal_swap", "content", "share", "items whose modalities contradict", content.cross_modal_swap
-    ),
+    Operator("cross_modal_swap", "content", "share", "items whose modalities contradict", content.cross_modal_swap),
 )
 
 

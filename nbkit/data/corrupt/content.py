@@ -125,14 +125,10 @@ def cross_modal_swap(
 
 def _chosen(dataset: MultimodalDataset, modalities: Sequence[str] | None) -> tuple[str, ...]:
     if not dataset.features:
-        raise UserError(
-            f"data set {dataset.name!r} has no features; content noise needs at least one modality"
-        )
+        raise UserError(f"data set {dataset.name!r} has no features; content noise needs at least one modality")
     for modality in modalities or ():
         if modality not in dataset.features:
-            raise UserError(
-                f"{dataset.name}: unknown modality {modality!r}; {nearest(modality, dataset.features)}"
-            )
+            raise UserError(f"{dataset.name}: unknown modality {modality!r}; {nearest(modality, dataset.features)}")
     return tuple(modalities) if modalities is not None else dataset.modalities
 
 

@@ -93,11 +93,7 @@ def _add(
     by_user = np.argsort(train.user, kind="stable")
     first, last = (np.searchsorted(train.user[by_user], user, side) for side in ("left", "right"))
     model = by_user[first + (generator.random(count) * (last - first)).astype(np.int64)]
-    added = {
-        name: c[model]
-        for name in ("timestamp", "behavior", "rating")
-        if (c := getattr(train, name)) is not None
-    }
+    added = {name: c[model] for name in ("timestamp", "behavior", "rating") if (c := getattr(train, name)) is not None}
     noisy = Interactions(
         np.concatenate([train.user, user]),
         np.concatenate([train.item, item]),
@@ -113,6 +109,7 @@ def _draw(
     """``count`` different keys user · I + item, sorted; users from a list, items by weight, not forbidden."""
     width = len(weight)
     cumulative = np.cumsum(weight)
+    last = np.flatnonzero(weight)[-1] if weight.any() else 0
     drawn = np.empty(0, dtype=np.int64)
     for _ in range(50):
         short = count - len(drawn)
@@ -120,6 +117,7 @@ def _draw(
             break
         user = users[generator.integers(len(users), size=2 * short + 16)]
         item = np.searchsorted(cumulative, generator.random(len(user)) * cumulative[-1], side="right")
+        item = np.minimum(item, last)  # a product that rounds up to the whole weight points past the end
         fresh = user * width + item
         place = np.minimum(np.searchsorted(forbidden, fresh), len(forbidden) - 1)
         drawn = np.concatenate([drawn, fresh[forbidden[place] != fresh]])

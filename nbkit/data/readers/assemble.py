@@ -49,9 +49,7 @@ def ratings(values: pd.Series, path: Path) -> np.ndarray:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise UserError(
-            f"{path}: rating {values.iloc[bad[0]]!r} in {files.place(values, bad[0])}; expected a number"
-        )
+        raise UserError(f"{path}: rating {values.iloc[bad[0]]!r} in {files.place(values, bad[0])}; expected a number")
     return numbers.astype(np.float32)
 
 
@@ -63,14 +61,10 @@ def behavior_names(column: pd.Series, path: Path) -> tuple[str, ...]:
     """
     empty = np.flatnonzero(column.isna())
     if len(empty):
-        raise UserError(
-            f"{path}: behavior is empty in {files.place(column, empty[0])}; expected a name such as 'view'"
-        )
+        raise UserError(f"{path}: behavior is empty in {files.place(column, empty[0])}; expected a name such as 'view'")
     names = tuple(sorted(column.astype(str).unique()))
     if len(names) > 127:
-        raise UserError(
-            f"{path}: {len(names)} different behaviors, such as {names[0]!r}; expected at most 127"
-        )
+        raise UserError(f"{path}: {len(names)} different behaviors, such as {names[0]!r}; expected at most 127")
     return names
 
 
@@ -80,9 +74,7 @@ def split_codes(column: pd.Series, path: Path) -> np.ndarray:
     bad = np.flatnonzero(codes < 0)
     if len(bad):
         value = column.iloc[bad[0]]
-        raise UserError(
-            f"{path}: split {value!r} in {files.place(column, bad[0])}; expected train, valid or test"
-        )
+        raise UserError(f"{path}: split {value!r} in {files.place(column, bad[0])}; expected train, valid or test")
     return codes
 
 

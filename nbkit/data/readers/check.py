@@ -123,9 +123,7 @@ def _neighbours(dataset: MultimodalDataset, sample: int = 300) -> Iterator[Findi
         unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         items = np.unique(np.linspace(0, dataset.num_items - 1, sample).astype(np.int64))
         cosine = unit[items] @ unit.T
-        nearest = np.argpartition(-cosine, min(near.shape[1], dataset.num_items) - 1, axis=1)[
-            :, : near.shape[1]
-        ]
+        nearest = np.argpartition(-cosine, min(near.shape[1], dataset.num_items) - 1, axis=1)[:, : near.shape[1]]
         share = float(np.mean([np.isin(n, k).mean() for n, k in zip(near[items], nearest, strict=True)]))
         what = f"{modality} neighbours that the {modality} features do not explain"
         example = f"{share:.0%} of the published are among the nearest (of {len(items)} items)"

@@ -52,9 +52,7 @@ def check_finite(table: np.ndarray, where: str) -> None:
     finite = np.isfinite(table)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
-        raise UserError(
-            f"{where}: {table[row, column]} at row {row}, column {column}; expected finite numbers"
-        )
+        raise UserError(f"{where}: {table[row, column]} at row {row}, column {column}; expected finite numbers")
 
 
 def load_features(files: dict[str, Path], rows: int | None = None) -> dict[str, np.ndarray]:
@@ -144,9 +142,7 @@ def id_array(values: pd.Series, path: Path, column: str) -> np.ndarray:
     if pd.api.types.is_integer_dtype(values.dtype):
         return values.to_numpy()
     if pd.api.types.is_float_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
-        raise UserError(
-            f"{path}: {column} holds {values.dtype} ({values.iloc[0]!r}); expected integers or text"
-        )
+        raise UserError(f"{path}: {column} holds {values.dtype} ({values.iloc[0]!r}); expected integers or text")
     return values.astype(str).to_numpy(dtype=str)
 
 
@@ -160,9 +156,7 @@ def unique_ids(ids: np.ndarray, path: Path, column: str) -> np.ndarray:
     if len(duplicated):
         again = duplicated[0]
         first = np.flatnonzero(ids == ids[again])[0]
-        raise UserError(
-            f"{path}: {column} {ids[again].item()!r} occurs at rows {first} and {again}; expected once"
-        )
+        raise UserError(f"{path}: {column} {ids[again].item()!r} occurs at rows {first} and {again}; expected once")
     return ids
 
 

@@ -25,9 +25,7 @@ def feature_files(folder: Path) -> dict[str, Path]:
         modality = path.stem.removesuffix("_feat")
         modality = _SHORT.get(modality, modality)
         if modality in found:
-            raise UserError(
-                f"{folder}: both {found[modality].name} and {path.name} hold {modality!r}; expected one"
-            )
+            raise UserError(f"{folder}: both {found[modality].name} and {path.name} hold {modality!r}; expected one")
         found[modality] = path
     return found
 
@@ -56,8 +54,7 @@ def read_mmrec(folder: Path, *, modalities: assemble.Modalities = None) -> Multi
     wrong = np.flatnonzero((label < 0) | (label > 2))
     if len(wrong):
         raise UserError(
-            f"{path}: x_label {label[wrong[0]]} in line {wrong[0] + 2}; "
-            "expected 0 (train), 1 (valid) or 2 (test)"
+            f"{path}: x_label {label[wrong[0]]} in line {wrong[0] + 2}; expected 0 (train), 1 (valid) or 2 (test)"
         )
     chosen = files.choose_modalities(feature_files(path.parent), modalities, path.parent)
     features = files.load_features(chosen)

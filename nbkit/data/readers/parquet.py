@@ -118,9 +118,7 @@ def _items(
     if rows is None:
         return np.unique(ids).astype(np.int64 if ids.dtype.kind in "iu" else str), None
     if ids.dtype.kind not in "iu":
-        raise UserError(
-            f"{path} is missing; expected the ids of the feature rows, as item ids are no row numbers"
-        )
+        raise UserError(f"{path} is missing; expected the ids of the feature rows, as item ids are no row numbers")
     return np.arange(rows), None
 
 
@@ -169,17 +167,13 @@ def _pictures(folder: Path) -> dict[Any, bytes] | None:
     return dict(zip(table["item_id"], table["jpeg"], strict=True))
 
 
-def _neighbours(
-    folder: Path, item_ids: np.ndarray, modalities: tuple[str, ...] | None
-) -> dict[str, np.ndarray]:
+def _neighbours(folder: Path, item_ids: np.ndarray, modalities: tuple[str, ...] | None) -> dict[str, np.ndarray]:
     """Published neighbours of the modalities, nearest first: ``(I, k)`` int64 each."""
     found = {}
     for path in sorted(folder.glob("knn_*.parquet")):
         modality = path.stem.removeprefix("knn_")
         # The graph of a variant such as text_mmrec is filed under its plain name.
-        if modalities is not None and modality not in {
-            m for full in modalities for m in (full, full.split("_")[0])
-        }:
+        if modalities is not None and modality not in {m for full in modalities for m in (full, full.split("_")[0])}:
             continue
         table = files.load_parquet(path, ("item_id", "neighbor_id"))
         if "rank" in table:
@@ -215,9 +209,7 @@ def _caveat(folder: Path, known: dict[str, Any], modalities: tuple[str, ...]) ->
     lines = readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.exists() else []
     named = {m for line in lines if "RECONSTRUCTED" in line for m in re.findall(r"(\w+)\.npy", line)}
     fitted = [m for m in sorted(modalities) if m in named]
-    return (
-        f"{' and '.join(fitted)} features are RECONSTRUCTED from published neighbour graphs" if fitted else ""
-    )
+    return f"{' and '.join(fitted)} features are RECONSTRUCTED from published neighbour graphs" if fitted else ""
 
 
 def _truth(folder: Path, known: dict[str, Any]) -> Truth | None:

@@ -112,9 +112,7 @@ def _interactions_file(folder: Path) -> Path:
     named = [p for p in found if p.stem == "interactions"]
     if len(named or found) != 1:
         listed = ", ".join(p.name for p in found[:5]) or "none"
-        raise UserError(
-            f"{folder}: expected one table of interactions (interactions.csv or the like), found {listed}"
-        )
+        raise UserError(f"{folder}: expected one table of interactions (interactions.csv or the like), found {listed}")
     return (named or found)[0]
 
 

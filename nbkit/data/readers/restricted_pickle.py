@@ -43,11 +43,7 @@ def _numbers(raw: Any, dtype: Any, shape: Any) -> np.ndarray:
     """An array from its recorded bytes."""
     if isinstance(raw, str):
         raw = raw.encode("latin1")  # bytes of a pickle written by Python 2
-    if (
-        not isinstance(raw, bytes | bytearray)
-        or not isinstance(dtype, _Dtype)
-        or not isinstance(shape, tuple)
-    ):
+    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
         raise pickle.UnpicklingError("an array that is not plain numbers")
     return np.frombuffer(raw, dtype=dtype.plain()).reshape([_whole(n) for n in shape])
 

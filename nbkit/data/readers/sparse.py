@@ -75,15 +75,9 @@ def _from_json(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     rows: list[int] = []
     columns: list[int] = []
     if not isinstance(lists, dict):
-        raise UserError(
-            f"{path}: holds {type(lists).__name__}; expected lists of item numbers by user number"
-        )
+        raise UserError(f"{path}: holds {type(lists).__name__}; expected lists of item numbers by user number")
     for user, items in lists.items():
-        if (
-            not user.isdigit()
-            or not isinstance(items, list)
-            or not all(type(i) is int and i >= 0 for i in items)
-        ):
+        if not user.isdigit() or not isinstance(items, list) or not all(type(i) is int and i >= 0 for i in items):
             raise UserError(f"{path}: user {user!r} has {str(items)[:40]}; expected a list of item numbers")
         rows += [int(user)] * len(items)
         columns += items

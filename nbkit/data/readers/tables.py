@@ -37,9 +37,7 @@ def read_table(path: Path) -> pd.DataFrame:
     elif path.suffix in (".csv", ".tsv"):
         table = _read_text(path, "\t" if path.suffix == ".tsv" else ",")
     else:
-        raise UserError(
-            f"{path}: unknown kind of table {path.suffix!r}; expected one of {', '.join(SUFFIXES)}"
-        )
+        raise UserError(f"{path}: unknown kind of table {path.suffix!r}; expected one of {', '.join(SUFFIXES)}")
     if not len(table):
         raise UserError(f"{path}: no rows; expected at least one")
     return table
@@ -108,15 +106,11 @@ def unix_times(values: pd.Series, path: Path) -> np.ndarray:
     Raises:
         UserError: the first value that is neither, with its line.
     """
-    numbers = (
-        pd.to_numeric(values, errors="coerce") if values.dtype.kind != "M" else values.isna().astype(float)
-    )
+    numbers = pd.to_numeric(values, errors="coerce") if values.dtype.kind != "M" else values.isna().astype(float)
     if values.dtype.kind != "M" and numbers.notna().all():
         seconds = numbers.to_numpy(dtype=np.float64)
         # 1e11 seconds is the year 5138: anything that large counts smaller units.
-        unit = next(
-            (u for limit, u in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)) if np.median(seconds) > limit), 1.0
-        )
+        unit = next((u for limit, u in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)) if np.median(seconds) > limit), 1.0)
         return np.floor(seconds / unit).astype(np.int64)
     times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
     if times.isna().any():
@@ -141,15 +135,11 @@ def feature_rows(path: Path) -> tuple[np.ndarray, np.ndarray]:
         table = files.load_array(path)
         beside = path.with_name(f"{path.stem}_ids.txt")
         if not beside.exists():
-            raise UserError(
-                f"{path}: {beside.name} is missing beside it; expected the id of each row, one a line"
-            )
+            raise UserError(f"{path}: {beside.name} is missing beside it; expected the id of each row, one a line")
         ids = np.array(beside.read_text(encoding="utf-8").split("\n"), dtype=str)
         ids = ids[:-1] if len(ids) and not ids[-1] else ids
         if len(ids) != len(table):
-            raise UserError(
-                f"{path}: {len(table)} rows, but {beside.name} has {len(ids)} ids; expected equally many"
-            )
+            raise UserError(f"{path}: {len(table)} rows, but {beside.name} has {len(ids)} ids; expected equally many")
         return files.unique_ids(np.char.strip(ids), beside, "id"), table
     frame = read_table(path)
     name = column(frame.rename(columns={"id": "item_id"}), "item", None, path)

@@ -49,9 +49,7 @@ def write_parquet(
     except OSError as error:
         if replaced.exists() and not folder.exists():
             replaced.rename(folder)
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror or error}); expected a writable place"
-        ) from None
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}); expected a writable place") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -70,15 +68,11 @@ def _write(dataset: MultimodalDataset, folder: Path, precision: np.dtype[Any]) -
         # A split without the column gets zeros; "columns" below says not to read them.
         values = [getattr(p, column) for p in parts.values()]
         dtype = next(v.dtype for v in values if v is not None)
-        filled = [
-            np.zeros(len(p), dtype) if v is None else v for p, v in zip(parts.values(), values, strict=True)
-        ]
+        filled = [np.zeros(len(p), dtype) if v is None else v for p, v in zip(parts.values(), values, strict=True)]
         events[column] = np.concatenate(filled)
     if "behavior" in events:
         if not dataset.behaviors:
-            raise UserError(
-                f"{dataset.name}: interactions have behaviour codes, and there are no names for them"
-            )
+            raise UserError(f"{dataset.name}: interactions have behaviour codes, and there are no names for them")
         events["behavior"] = np.array(dataset.behaviors, dtype=object)[events["behavior"]]
     pd.DataFrame(events).to_parquet(folder / "interactions.parquet", index=False)
     pd.DataFrame({"user_id": _ids(dataset.user_ids)}).to_parquet(folder / "users.parquet", index=False)
@@ -121,9 +115,7 @@ def _narrow(table: np.ndarray, dtype: np.dtype[Any], modality: str) -> np.ndarra
     with np.errstate(over="ignore"):
         narrow = table.astype(dtype)
     if not np.isfinite(narrow).all():
-        raise UserError(
-            f"features {modality!r} reach {np.abs(table).max():g}; expected at most 65504 for float16"
-        )
+        raise UserError(f"features {modality!r} reach {np.abs(table).max():g}; expected at most 65504 for float16")
     return narrow
 
 

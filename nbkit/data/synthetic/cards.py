@@ -77,9 +77,7 @@ def draw(card: Card) -> str:
         f'{drawing.behind}<g fill="{dye.base}">{drawing.body}</g>'
         f'<g clip-path="url(#{key}b)">{surface}</g>{drawing.front}'
     )
-    scene = (
-        backdrop(card.background) + posed(product, card.pose, card.jitter) + light_layer(card.lighting, key)
-    )
+    scene = backdrop(card.background) + posed(product, card.pose, card.jitter) + light_layer(card.lighting, key)
     return (
         f'<svg {_XMLNS} viewBox="0 0 160 160" role="img" aria-label="{escape(card.title)}">'
         f'<clipPath id="{key}b">{drawing.body}</clipPath>{filter_layer(scene, card.filter, key)}</svg>'

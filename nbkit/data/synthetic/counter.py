@@ -24,9 +24,7 @@ def _scramble(state: np.ndarray) -> np.ndarray:
 def uniform(seed: int, purpose: str, row: np.ndarray, column: np.ndarray | int) -> np.ndarray:
     """Numbers in (0, 1), one for each (row, column) after broadcasting; equal arguments, equal numbers."""
     with np.errstate(over="ignore"):  # wrapping round 2^64 is the point
-        key = _scramble(
-            _scramble(np.asarray(seed, dtype=np.uint64)) ^ np.uint64(zlib.crc32(purpose.encode()))
-        )
+        key = _scramble(_scramble(np.asarray(seed, dtype=np.uint64)) ^ np.uint64(zlib.crc32(purpose.encode())))
         state = _scramble(np.asarray(row).astype(np.uint64) ^ key)
         state = _scramble(state ^ _scramble(np.asarray(column).astype(np.uint64)))
     return ((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

@@ -55,11 +55,7 @@ def _pool(maps: np.ndarray, cells: int) -> np.ndarray:
     """Means over a grid of cells, ``(B, S, S, C) -> (B, cells, cells, C)``."""
     batch, side, _, channels = maps.shape
     step = side // cells
-    return (
-        maps[:, : step * cells, : step * cells]
-        .reshape(batch, cells, step, cells, step, channels)
-        .mean(axis=(2, 4))
-    )
+    return maps[:, : step * cells, : step * cells].reshape(batch, cells, step, cells, step, channels).mean(axis=(2, 4))
 
 
 _PALETTE = np.stack(np.meshgrid(*[np.array([0.12, 0.5, 0.88])] * 3, indexing="ij"), axis=-1).reshape(-1, 3)

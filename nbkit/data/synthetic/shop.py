@@ -28,9 +28,9 @@ class BoutiqueSettings:
     styles: Annotated[int, Range(1, 1000), "clusters of taste"] = 10
     individuality: Annotated[float, Range(0, 1), "share of a user's taste that is not the cluster's"] = 0.3
     popularity: Annotated[float, Range(0, 3), "exponent of the power law of item popularity"] = 0.6
-    pictures: Annotated[
-        bool, "draw pictures and compute features from them and the titles, or mix the attributes"
-    ] = True
+    pictures: Annotated[bool, "draw pictures and compute features from them and the titles, or mix the attributes"] = (
+        True
+    )
 
 
 LEAST_CLICKS = 5

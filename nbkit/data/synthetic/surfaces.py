@@ -13,9 +13,7 @@ from nbkit.data.synthetic.shapes import Dye
 _COVER = '<rect x="-66" y="-66" width="132" height="132" '  # hides every body; the card clips it
 
 
-def _dashes(
-    path: str, colour: str, width: float, dash: str, *, opacity: float = 1.0, cap: str = "butt"
-) -> str:
+def _dashes(path: str, colour: str, width: float, dash: str, *, opacity: float = 1.0, cap: str = "butt") -> str:
     return (
         f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-dasharray="{dash}" '
         f'stroke-linecap="{cap}" stroke-opacity="{opacity}"/>'
@@ -23,9 +21,7 @@ def _dashes(
 
 
 def _lines(path: str, colour: str, width: float, opacity: float = 1.0) -> str:
-    return (
-        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}"/>'
-    )
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}"/>'
 
 
 def _rows(first: int, step: int) -> str:
@@ -45,8 +41,7 @@ def _blossom(size: float) -> str:
     corners = [(size * math.sin(math.tau * k / 5), -size * math.cos(math.tau * k / 5)) for k in range(6)]
     radius = f"{0.68 * size:.1f}"
     arcs = [
-        f"a{radius} {radius} 0 1 1 {x1 - x0:.1f} {y1 - y0:.1f}"
-        for (x0, y0), (x1, y1) in itertools.pairwise(corners)
+        f"a{radius} {radius} 0 1 1 {x1 - x0:.1f} {y1 - y0:.1f}" for (x0, y0), (x1, y1) in itertools.pairwise(corners)
     ]
     return f"m0 {-size:g}{''.join(arcs)}z"
 
@@ -84,8 +79,8 @@ def texture_layer(material: str, key: str) -> str:
 
 
 def _linen(key: str) -> str:
-    weft = _dashes(_rows(-64, 3), "#ffffff", 1.1, "5 2", opacity=0.46)
-    return weft + _dashes(_columns(-64, 3), "#222211", 1.1, "4 2", opacity=0.34)
+    weft = _dashes(_rows(-64, 4), "#ffffff", 1.4, "6 2.6", opacity=0.46)
+    return weft + _dashes(_columns(-64, 4), "#222211", 1.4, "5 2.6", opacity=0.34)
 
 
 def _wool(key: str) -> str:
@@ -97,9 +92,7 @@ def _wool(key: str) -> str:
         for skew, first in ((38, -64), (-38, -59))
     ]
     return (
-        f'{_COVER}fill="#1d1420" fill-opacity=".2"/>'
-        + "".join(legs)
-        + _lines(_columns(-67, 11), "#1d1420", 1.8, 0.42)
+        f'{_COVER}fill="#1d1420" fill-opacity=".2"/>' + "".join(legs) + _lines(_columns(-67, 11), "#1d1420", 1.8, 0.42)
     )
 
 
@@ -115,16 +108,12 @@ def _wood(key: str) -> str:
     rows = [f"M{-70 - 4 * (k % 3)},{-64 + 7 * k}q11 {4 + k % 2} 22 0" + "t22 0" * 6 for k in range(19)]
     places = ((-30, -29), (12, -41), (-6, -5), (22, 7), (-34, 25), (8, 37))
     knots = [f"M{x},{y}a5 2.2 0 1 0 10 0a5 2.2 0 1 0-10 0" for x, y in places]
-    return f'{_COVER}fill="#b0763c" fill-opacity=".32"/>' + _lines(
-        "".join(rows + knots), "#4a2a12", 1.6, 0.55
-    )
+    return f'{_COVER}fill="#b0763c" fill-opacity=".32"/>' + _lines("".join(rows + knots), "#4a2a12", 1.6, 0.55)
 
 
 def _ceramic(key: str) -> str:
     shade = _stops((0.55, "#000000", 0), (1, "#000000", 0.34))
-    glints = (
-        "M-27,-46C-33,-10-31,20-22,40C-17,20-18,-14-14,-46ZM14,-23a4 9 0 1 0 .1 0ZM15,1a2.6 2.6 0 1 0 .1 0Z"
-    )
+    glints = "M-27,-46C-33,-10-31,20-22,40C-17,20-18,-14-14,-46ZM14,-23a4 9 0 1 0 .1 0ZM15,1a2.6 2.6 0 1 0 .1 0Z"
     return (
         f'<linearGradient id="{key}">{shade}</linearGradient>{_COVER}fill="url(#{key})"/>'
         f'<path d="{glints}" fill="#fff" fill-opacity=".66"/>'
@@ -141,8 +130,7 @@ def _steel(key: str) -> str:
         (1, "#cfd8e2", 0.5),
     )
     rivets = [
-        _dashes(_rows(-44, 38), tone, width, "0 26", cap="round")
-        for tone, width in (("#2a3038", 5), ("#e8edf2", 3.4))
+        _dashes(_rows(-44, 38), tone, width, "0 26", cap="round") for tone, width in (("#2a3038", 5), ("#e8edf2", 3.4))
     ]
     brushed = f'<linearGradient id="{key}" x1="0" y1="0" x2="1" y2=".12">{bands}</linearGradient>'
     return f'{brushed}{_COVER}fill="url(#{key})"/>{"".join(rivets)}'

@@ -51,9 +51,7 @@ def slip_times(shop: Shop, accidents: np.ndarray, genuine: np.ndarray, times: np
     return times[host] + 2 + (uniform(shop.seed, "slips at", *accidents.T) * 18).astype(np.int64)
 
 
-def events(
-    shop: Shop, pairs: np.ndarray, times: np.ndarray, genuine: np.ndarray
-) -> tuple[Interactions, np.ndarray]:
+def events(shop: Shop, pairs: np.ndarray, times: np.ndarray, genuine: np.ndarray) -> tuple[Interactions, np.ndarray]:
     """All events of some pairs, sorted by user and time, and the row of the pair of each event.
 
     Every pair is viewed. A genuine one goes to the cart, and on to the purchase, the more likely the more
