@@ -90,8 +90,8 @@ def _top(
       nbkit runs list                    see what has been computed
       nbkit reproduce                    run all notebooks, fill figures/
 
-    Examples of each command: nbkit COMMAND --help. A mistake costs one line and exit
-    code 2; with NBKIT_DEBUG=1 it also shows where it arose.
+    Examples of each command: nbkit COMMAND --help. A mistake costs one line
+    and exit code 2; NBKIT_DEBUG=1 also shows where it arose.
     """
 
 

@@ -56,18 +56,20 @@ def list_runs(
         for name, label in {**_COLUMNS, "noise": "noise"}.items()
         if name in table and table[name].replace("", None).notna().any()
     }
-    rows = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])[list(columns)].astype(object)
-    console.print_table(list(columns.values()), [[_whole(value) for value in row] for row in rows.to_numpy().tolist()])
+    ordered = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])
+    rows = zip(*(_cells(name, ordered[name].tolist()) for name in columns), strict=True)
+    console.print_table(list(columns.values()), list(rows))
+
+
+def _cells(name: str, values: list[Any]) -> list[Any]:
+    """A column as it is shown; counts have become floats where another run has none."""
+    counted = name in ("seed", "fit.epochs")
+    return [int(value) if counted and value == value else value for value in values]
 
 
 def _noise(value: Any) -> str:
     """Noise of a run's settings in the words of the command line."""
     return ", ".join(f"{n['operator']}:{n['rate']:g}" for n in value) if isinstance(value, list) else ""
-
-
-def _whole(value: Any) -> Any:
-    """A count that became a float because other rows have none of it, as a count again."""
-    return int(value) if isinstance(value, float) and value > 1 and value.is_integer() else value
 
 
 @app.command()

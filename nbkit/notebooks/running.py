@@ -89,7 +89,8 @@ def run_notebook(
 def regold(path: str | Path, *, cwd: str | Path | None = None, timeout: float | None = None) -> Path:
     """Run a notebook with its defaults, store the outputs of its golden cells in it and strip the rest.
 
-    The kernel works in ``cwd`` (default: the notebook's folder, as nbval does).
+    The kernel works in ``cwd`` (default: the notebook's folder, as nbval does); its runs and figures go to a
+    folder that is deleted afterwards, so that no golden comes from an older run.
 
     Raises:
         UserError: as :func:`run_notebook`; the notebook is then left as it was.
@@ -97,7 +98,10 @@ def regold(path: str | Path, *, cwd: str | Path | None = None, timeout: float | 
     path = Path(path)
     parameters(path)  # refused before a kernel starts
     source = read(path)
-    result = _execute(read(path), Path(cwd) if cwd is not None else path.absolute().parent, {}, timeout, None)
+    where = Path(cwd) if cwd is not None else path.absolute().parent
+    with tempfile.TemporaryDirectory(prefix="nbkit-") as aside:  # computed anew, and no litter in the repository
+        env = {"NBKIT_RUNS": f"{aside}/runs", "NBKIT_FIGURES": f"{aside}/figures"}
+        result = _execute(read(path), where, env, timeout, None)
     if result.failure:
         raise UserError(f"notebook {path.name}: {result.failure}; its goldens were left as they were")
     executed = {cell.id: cell for cell in result.notebook.cells}

@@ -51,6 +51,15 @@ def test_a_damaged_run_is_listed_as_such_and_hides_no_other(nbkit: Cli, run: Run
     assert "settings.json is damaged" in nbkit("runs", "show", "broken").error
 
 
+def test_counts_stay_whole_numbers_beside_a_run_without_any(nbkit: Cli, run: RunFolder, shop: Path) -> None:
+    assert nbkit("train", "bpr", "--data", shop, *QUICK, "--train", "epochs=1").code == 0
+    (run / "DONE").unlink()
+    lines = [line.split() for line in nbkit("runs", "list").out.splitlines()]
+    at = lines[0].index("epochs")
+    assert lines[1][at - 1 : at + 1] == ["0", "1"]
+    assert lines[2][at - 1] == "0"
+
+
 def test_a_run_is_shown_with_settings_machine_and_metrics(nbkit: Cli, run: RunFolder) -> None:
     out = nbkit("runs", "show", run.id[:6]).out
     assert run.id in out

@@ -79,8 +79,8 @@ def texture_layer(material: str, key: str) -> str:
 
 
 def _linen(key: str) -> str:
-    weft = _dashes(_rows(-64, 4), "#ffffff", 1.4, "6 2.6", opacity=0.46)
-    return weft + _dashes(_columns(-64, 4), "#222211", 1.4, "5 2.6", opacity=0.34)
+    weft = _dashes(_rows(-64, 3), "#ffffff", 1.1, "5 2", opacity=0.42)
+    return weft + _dashes(_columns(-64, 3), "#222211", 1.1, "4 2", opacity=0.3)
 
 
 def _wool(key: str) -> str:
