@@ -49,9 +49,9 @@ lint: env
 test: export OMP_NUM_THREADS = 1
 test: lint
 	@$(BIN)/nbkit doctor
+	$(if $(NOTEBOOKS),$(BIN)/nbkit clean --check)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 	$(if $(NOTEBOOKS),$(BIN)/python -m pytest -p tests.notebook_places --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n $(WORKERS) --dist loadfile notebooks)
-	$(if $(NOTEBOOKS),$(BIN)/nbkit clean --check)
 
 reproduce: env
 	$(BIN)/nbkit reproduce --preset $(PRESET) $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)')

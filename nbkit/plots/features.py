@@ -64,11 +64,9 @@ def feature_spectrum(spectrum: pd.DataFrame, *, title: str = "Feature spectra") 
 def spectra(features: Mapping[str, np.ndarray], *, components: int = 256) -> pd.DataFrame:
     """Variance by component of each centred feature table ``(I, D_m)``: columns modality, component, share.
 
-    Beyond 1,024 rows and columns only the first components are estimated (at most 128, by random projection
-    from a fixed seed, the last of them to some 1 %); their shares are still of the whole variance.
+    Beyond 1,024 rows and columns only the first components, at most 128, are estimated (random projection
+    from a fixed seed: the last of them too low by a few per cent); shares are still of the whole variance.
     """
-    from sklearn.utils.extmath import randomized_svd
-
     rows = []
     for modality, table in features.items():
         centred = np.asarray(table, dtype=np.float32) - table.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -77,6 +75,8 @@ def spectra(features: Mapping[str, np.ndarray], *, components: int = 256) -> pd.
             gram = centred.T @ centred if centred.shape[1] <= centred.shape[0] else centred @ centred.T
             variance = np.linalg.eigvalsh(gram.astype(np.float64))[::-1].clip(min=0)[:k]
         else:
+            from sklearn.utils.extmath import randomized_svd
+
             k = min(k, 128)
             values = randomized_svd(centred, n_components=k, n_iter=3, random_state=0)[1]
             variance = values.astype(np.float64) ** 2

@@ -34,7 +34,7 @@ def write_gallery(folder: str | Path, title: str, intro: str = "") -> Path:
         UserError: a folder that cannot be written to, or a damaged ``*.meta.json``.
     """
     folder = writable_folder(Path(folder), "figure folder")
-    figures = [_read(path) for path in sorted(folder.glob("*.meta.json"))]
+    figures = [_read(path) for path in sorted(folder.glob("*.meta.json"), key=lambda p: p.stat().st_mtime_ns)]
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for figure in sorted(figures, key=lambda f: f["provenance"].get("created", "")):
         groups[figure["provenance"].get("notebook", "")].append(figure)

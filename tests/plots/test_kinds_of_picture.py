@@ -329,7 +329,8 @@ def test_large_features_give_the_same_leading_shares(monkeypatch: pytest.MonkeyP
     table = rng.normal(size=(120, 3)) @ rng.normal(size=(3, 100)) * 5 + rng.normal(size=(120, 100))
     found = plots.spectra({"image": table}, components=4).share.to_numpy()
     values = np.linalg.svd(table - table.mean(axis=0), compute_uv=False) ** 2
-    np.testing.assert_allclose(found, (values / values.sum())[:4], rtol=0.02)
+    np.testing.assert_allclose(found[:3], (values / values.sum())[:3], rtol=0.01)
+    np.testing.assert_allclose(found, (values / values.sum())[:4], rtol=0.1)
 
 
 def test_constant_features_have_no_variance_to_share() -> None:
