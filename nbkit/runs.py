@@ -70,13 +70,19 @@ class RunFolder:
 
         self.create()
         with open(self / ".lock", "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise RunBusyError(
-                    f"run {self.id} is being written by process {lock.read() or '?'}; wait for it or stop it"
-                ) from None
+            for tries_left in reversed(range(20)):  # whoever lists runs touches the lock for a moment
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if tries_left:
+                        time.sleep(0.01)
+                        continue
+                    lock.seek(0)
+                    holder = lock.read() or "?"
+                    raise RunBusyError(
+                        f"run {self.id} is being written by process {holder}; wait for it or stop it"
+                    ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()

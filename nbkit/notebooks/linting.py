@@ -63,7 +63,9 @@ def _breaches(cell: NotebookNode, *, teaching: bool) -> list[str]:
     if cell.cell_type != "code":
         return found
     if is_golden(cell) and (not cell.outputs or cell.execution_count != 1):
-        found.append("golden cell without output and execution_count = 1: nbval would compare nothing; run regold")
+        found.append(
+            "golden cell without output and execution_count = 1: nbval compares nothing; run `nbkit clean --regold`"
+        )
     if cell.source.startswith("%%"):
         return found
     try:
