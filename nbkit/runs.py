@@ -94,10 +94,10 @@ class RunFolder:
         try:
             with open(self / ".lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
         except BlockingIOError:
             return True
+        except OSError:  # no such folder, or none that may be read: nobody writes there
+            return False
         return False
 
     def write_json(self, name: str, value: Any) -> None:

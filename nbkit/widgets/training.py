@@ -1,4 +1,4 @@
-"""Training inside a notebook: a bar with figures and a Stop button while it runs, lines in a log when headless.
+"""Training inside a notebook: a bar with figures while it runs, lines in a log when headless.
 
 State (``TrainingState``) holds what is shown, without drawing; ``bar_html`` computes the picture;
 ``TrainingView`` shows it.
@@ -63,9 +63,13 @@ def bar_html(state: TrainingState) -> str:
 
 
 class TrainingView(Callback):
-    """The state drawn in a notebook, at most five times a second, with a Stop button."""
+    """The state drawn in a notebook, at most five times a second, with a Stop button beside it.
 
-    def __init__(self, state: TrainingState, stop: Stop) -> None:
+    A kernel hears a button only between two cells. Who waits in a cell (:func:`train`) stops with the toolbar's ■
+    instead, so there the button is left out.
+    """
+
+    def __init__(self, state: TrainingState, stop: Stop, *, button: bool) -> None:
         from IPython.display import display
         from ipywidgets import HTML, Button, HBox, Layout
 
@@ -73,7 +77,7 @@ class TrainingView(Callback):
         self.bar = HTML(bar_html(state), layout=Layout(flex="1"))
         self.button = Button(description="Stop", icon="stop", layout=Layout(width="90px"))
         self.button.on_click(lambda _: stop.press())
-        display(HBox([self.bar, self.button]))
+        display(HBox([self.bar, self.button] if button else [self.bar]))
 
     def _draw(self, *, now: bool = False) -> None:
         if now or time.monotonic() - self._drawn > 0.2:
@@ -89,12 +93,15 @@ class TrainingView(Callback):
 
 
 class Training:
-    """A fit in a worker thread, so that the notebook stays alive and Stop works."""
+    """A run in a worker thread, so that the notebook stays alive: go on to other cells, press Stop, ask for the result.
 
-    def __init__(self, experiment: Experiment, **options: Any) -> None:
+    ``options`` are those of :func:`nbkit.studies.experiment.run_experiment`.
+    """
+
+    def __init__(self, experiment: Experiment, *, button: bool = True, **options: Any) -> None:
         self._stop = Stop()
         self.state = TrainingState(title=experiment.model, metric=experiment.training.metric)
-        self._callbacks = [self.state, TrainingView(self.state, self._stop), self._stop]
+        self._callbacks = [self.state, TrainingView(self.state, self._stop, button=button), self._stop]
         self._outcome: RunFolder | BaseException | None = None
         self._thread = threading.Thread(target=self._work, args=(experiment, options), daemon=True)
         self._thread.start()
@@ -135,10 +142,11 @@ def headless() -> bool:
 def train(experiment: Experiment, *, interactive: bool | None = None, **options: Any) -> RunFolder:
     """Run an experiment and show how it goes.
 
-    ``interactive`` trains in a thread with a Stop button, else inline with log lines.
+    ``interactive`` trains in a thread, under a bar, and interrupting the kernel (■) stops it with everything finished
+    kept; else it trains inline with log lines. None decides by whether somebody watches.
 
-    ``options`` are those of :func:`nbkit.studies.experiment.run_experiment`; None decides by whether somebody watches.
+    ``options`` are those of :func:`nbkit.studies.experiment.run_experiment`.
     """
     if interactive if interactive is not None else not headless():
-        return Training(experiment, **options).result()
+        return Training(experiment, button=False, **options).result()
     return run_experiment(experiment, callbacks=[LogProgress(experiment.model)], **options)
