@@ -78,7 +78,7 @@ def make(size: Size = BABY, *, image_dim: int = 384, text_dim: int = 384, seed: 
         for split, part in zip(("valid", "test", "train"), np.split(own, cuts), strict=True):
             rows[split].append(np.stack([np.full(len(part), user), part], axis=1))
     pairs = {split: np.concatenate(parts) for split, parts in rows.items()}
-    pass
+    pairs["train"] = _cover_items(pairs, size.items)
     features = {
         name: rng.standard_normal((size.items, width), dtype=np.float32)
         for name, width in (("image", image_dim), ("text", text_dim))

@@ -12,7 +12,7 @@ from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.errors import UserError
 from nbkit.graphs import SparseGraph, combine_graphs, nearest_neighbours, neighbour_graph, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, embedding
+from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
 
 
 class FREEDOM(CollaborativeRecommender):
@@ -51,9 +51,7 @@ class FREEDOM(CollaborativeRecommender):
     ) -> None:
         super().__init__()
         self.layers, self.reg, self.edge_dropout, self.num_users = layers, reg, edge_dropout, inputs.num_users
-        users = embedding(inputs.num_users, dim, generator)
-        items = embedding(inputs.num_items, dim, generator)
-        self.nodes = nn.Parameter(torch.cat([users.detach(), items.detach()]))
+        self.nodes = node_table(inputs.num_users, inputs.num_items, dim, generator)
         self.register_buffer("pairs", inputs.pairs, persistent=False)
         self.graph = self.sampled = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
         self.item_graph = self._item_graph(inputs, neighbours, image_weight, item_graph)

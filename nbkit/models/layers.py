@@ -14,6 +14,15 @@ def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim), generator=generator))
 
 
+def node_table(num_users: int, num_items: int, dim: int, generator: torch.Generator) -> nn.Parameter:
+    """Users and items in one table ``(U + I, dim)``, users first, each kind Xavier-uniform by itself.
+
+    One table needs no concatenation in a step and is updated in one pass.
+    """
+    parts = [embedding(rows, dim, generator).detach() for rows in (num_users, num_items)]
+    return nn.Parameter(torch.cat(parts))
+
+
 def linear(inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
     """A linear map with Xavier-uniform weights ``(outputs, inputs)`` and zero bias."""
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)

@@ -9,7 +9,7 @@ from torch import Tensor
 from nbkit.config import Dim, Layers, Weight
 from nbkit.graphs import user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
-from nbkit.models.layers import bpr_loss, embedding, norm_penalty
+from nbkit.models.layers import bpr_loss, node_table, norm_penalty
 
 
 class LightGCN(CollaborativeRecommender):
@@ -40,10 +40,7 @@ class LightGCN(CollaborativeRecommender):
     ) -> None:
         super().__init__()
         self.layers, self.reg, self.num_users = layers, reg, inputs.num_users
-        users = embedding(inputs.num_users, dim, generator)
-        items = embedding(inputs.num_items, dim, generator)
-        # One table for all nodes: no concatenation in each step, one fused update.
-        self.nodes = torch.nn.Parameter(torch.cat([users.detach(), items.detach()]))
+        self.nodes = node_table(inputs.num_users, inputs.num_items, dim, generator)
         self.graph = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
 
     def propagated(self) -> Tensor:
