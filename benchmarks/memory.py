@@ -16,10 +16,10 @@ from nbkit.evaluation.ranking import Evaluator
 
 
 class Load:
-    """One piece of work at one number of items, in a process of its own."""
+    """Random vectors and pairs at one number of items, and the works on them."""
 
-    def __init__(self, *, work: str, items: int, users: int, width: int) -> None:
-        self.work, self.items, self.users = work, items, users
+    def __init__(self, *, items: int, users: int, width: int) -> None:
+        self.items, self.users = items, users
         generator = repro.generator(0, "memory")
         self.item_vectors = torch.randn(items, width, generator=generator)
         self.user_vectors = torch.randn(users, width, generator=generator)
@@ -28,17 +28,17 @@ class Load:
             np.stack([np.repeat(np.arange(users), n), rng.integers(items, size=users * n)], axis=1) for n in (6, 1)
         )
 
-    def extra_memory(self) -> float:
-        """MB held at most during the work, beyond what was held before."""
+    def extra_memory(self, work: str) -> float:
+        """MB held at most during the work, beyond what was held before; true of the first work of a process."""
         # A first product makes BLAS set up its buffers, which belong to no work in particular.
         torch.mm(self.item_vectors[:64], self.item_vectors[:64].T)
         before = forget_peak()
-        if self.work == "ranking":
+        if work == "ranking":
             evaluator = Evaluator(self.held, [self.train], self.users, self.items)
             transposed = self.item_vectors.T
             evaluator.per_user(lambda users: self.user_vectors[users] @ transposed)
         else:
-            WAYS[self.work.removeprefix("kNN ")](self.item_vectors, 10)
+            WAYS[work.removeprefix("kNN ")](self.item_vectors, 10)
         return (peak_memory() - before) / 1e6
 
 
@@ -60,8 +60,8 @@ def measure(
         row: dict[str, Any] = {"work": work}
         found = []
         for items in sizes:
-            side = make("benchmarks.memory:Load", threads=threads, work=work, items=items, users=users, width=width)
-            found.append(side.call("extra_memory")[0])
+            side = make("benchmarks.memory:Load", threads=threads, items=items, users=users, width=width)
+            found.append(side.call("extra_memory", work)[0])
             side.close()
             row[f"{items:,} items MB"] = found[-1]
         # 1 is linear, 2 quadratic; a budget that does not depend on the items gives 0.

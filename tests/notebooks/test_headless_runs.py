@@ -112,7 +112,8 @@ def test_a_cell_that_hangs_or_kills_the_kernel_is_one_line(make: Make, tmp_path:
 
 
 INTERRUPTED = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from nbkit.notebooks import run_notebook
 run_notebook(sys.argv[1], {}, sys.argv[2], log=True)"""
 PATIENT = """\
