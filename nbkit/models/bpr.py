@@ -35,10 +35,8 @@ class BPR(CollaborativeRecommender):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         user = F.embedding(batch.users, self.users)
-        positive, negative = (
-            F.embedding(batch.positives, self.items),
-            F.embedding(batch.negatives, self.items),
-        )
+        both = torch.cat([batch.positives, batch.negatives])  # gathered at once: one gradient table, not two
+        positive, negative = F.embedding(both, self.items).chunk(2)
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
             "reg": self.reg * norm_penalty(user, positive, negative),

@@ -90,8 +90,8 @@ class FREEDOM(CollaborativeRecommender):
         self.sampled = user_item_graph(self.pairs[kept], self.num_users, len(self.nodes) - self.num_users)
 
     def _vectors(self, graph: SparseGraph) -> tuple[Tensor, Tensor]:
-        z = graph.propagate(self.nodes, self.layers)
-        return z[: self.num_users], z[self.num_users :] + self.item_graph(self.nodes[self.num_users :])
+        users, items = graph.propagate(self.nodes, self.layers).tensor_split([self.num_users])
+        return users, items + self.item_graph(self.nodes[self.num_users :])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         users, items = self._vectors(self.sampled)

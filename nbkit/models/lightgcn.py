@@ -49,14 +49,15 @@ class LightGCN(CollaborativeRecommender):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         z = self.propagated()
-        positives, negatives = batch.positives + self.num_users, batch.negatives + self.num_users
-        user, positive, negative = (F.embedding(rows, z) for rows in (batch.users, positives, negatives))
-        ego = [F.embedding(rows, self.nodes) for rows in (batch.users, positives, negatives)]
+        # Gathered at once: each gather's gradient is a table as large as z.
+        rows = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
+        user, positive, negative = F.embedding(rows, z).chunk(3)
+        ego = F.embedding(rows, self.nodes).chunk(3)
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
             "reg": self.reg * norm_penalty(*ego),
         }
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        z = self.propagated()
-        return z[: self.num_users], z[self.num_users :]
+        users, items = self.propagated().tensor_split([self.num_users])
+        return users, items
