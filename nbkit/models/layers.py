@@ -49,11 +49,11 @@ class FeatureTable(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """Rows of the given items ``(B, D_m)``, or all ``(I, D_m)``."""
-        return self.table if items is None else F.embedding(items, self.table)
+        return self.table if items is None else self.table.index_select(0, items)
 
 
 class ProjectedFeatures(nn.Module):
-    """A feature table and its linear projection to ``dim``; a batch projects only its distinct items.
+    """A feature table and its linear projection to ``dim``; a batch gives only its distinct items, each projected once.
 
     Shapes: ``forward(items)`` ``(B,) -> (B, dim)``; ``forward()`` ``(I, dim)``.
     """
@@ -66,10 +66,7 @@ class ProjectedFeatures(nn.Module):
         self.project = linear(features.shape[1], dim, generator, bias=bias)
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        if items is None:
-            return self.project(self.features())
-        distinct, place = torch.unique(items, return_inverse=True)
-        return F.embedding(place, self.project(self.features(distinct)))
+        return self.project(self.features(items))
 
 
 def concatenated(features: Mapping[str, Tensor]) -> Tensor:
