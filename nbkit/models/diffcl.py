@@ -25,7 +25,7 @@ class DiffCL(CollaborativeRecommender):
     Graph encoder   E_m = Σ_{l=0..L} Âˡ norm[P_m; MLP_m(f_m)];  E_id = Σ_{l=0..L} Âˡ norm[P; Q].
     Views           Eᵏ = f_m(√ᾱ_t E_m + √(1-ᾱ_t) ε, t), k = 1, 2, each with its own t and ε;
                     L_cl = λ_cl Σ_m InfoNCE_τ(users of E¹, E²) + InfoNCE_τ(items of E¹, E²);
-                    L_θ = Σ_m Σ_k ‖Eᵏ - E_m‖²/D moves the denoiser f_m alone, its input detached; L_cl moves f_m and E_m.
+                    L_θ = Σ_m Σ_k ‖Eᵏ - E_m‖²/D moves f_m alone, its input detached; L_cl moves f_m and E_m.
     Enhancement     items of E_m += Ŝ_m^l (items of E_m), Ŝ_m the mean over the K nearest in the raw features.
     Fusion          E_vt = μ E_v + (1-μ) E_t, μ trained from ½; of M modalities the last weighs 1 minus the others.
     Alignment       L_align = λ_align Σ_m |mean E_id - mean E_m| + |std E_id - std E_m|.
