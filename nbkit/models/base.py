@@ -76,6 +76,9 @@ class Recommender(nn.Module, ABC):
     name: ClassVar[str]
     paper: ClassVar[Paper]
     modalities: ClassVar[Literal["none", "any"]] = "any"  # "any": one or more feature tables are needed
+    presets: ClassVar[
+        Mapping[str, Mapping[str, Any]]
+    ] = {}  # settings by data set; the class docstring has their source
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
