@@ -35,7 +35,7 @@ class DiffCL(CollaborativeRecommender):
     Source: Song et al., TNNLS 2025. No code of it is public, and it names no loss, network or constants of the
     diffusion: those are a reconstruction after DiffRec and MENTOR, and so are means where it writes sums.
     A weight of 0 leaves its part out, exactly; ``parts`` names what turns off each part of its Table III.
-    Presets: λ where the curves of its Figures 3-5 are best, read from the plots. They are no published settings.
+    Presets: λ near where a description of its Figures 3-5 puts the best values. They are no published settings.
     """
 
     name = "diffcl"
@@ -133,8 +133,8 @@ class DiffCL(CollaborativeRecommender):
         identity, encoded = self.encoded()
         modal = self.enhanced(encoded)
         users, items = self._vectors(identity, modal)
-        user = F.embedding(batch.users, users)
-        positive, negative = F.embedding(torch.cat([batch.positives, batch.negatives]), items).chunk(2)
+        user = users.index_select(0, batch.users)
+        positive, negative = items.index_select(0, torch.cat([batch.positives, batch.negatives])).chunk(2)
         parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
         if self.contrast:
             parts |= self._contrast(encoded, batch)
@@ -151,7 +151,7 @@ class DiffCL(CollaborativeRecommender):
             users, items = torch.arange(len(self.nodes), device=users.device).tensor_split([self.num_users])
         parts = {}
         for m, table in encoded.items():
-            x0 = F.embedding(torch.cat([users, items]), table)
+            x0 = table.index_select(0, torch.cat([users, items]))
             views, errors = [], []
             for _ in range(2):
                 t = self.diffusion.draw_steps(batch.generator)
