@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,8 +203,3 @@ def load_model(run: RunFolder, dataset: MultimodalDataset | None = None) -> Reco
     model = experiment.build(dataset)
     load_weights(model, run / "model.safetensors")
     return model.eval()
-
-
-def with_seeds(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
-    """The same experiment once for each seed."""
-    return [replace(experiment, seed=seed) for seed in seeds]
