@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from nbkit.errors import UserError
 from nbkit.evaluation.metrics import per_user_metrics
-from nbkit.models.base import CollaborativeRecommender, Recommender
+from nbkit.models.base import Past, Recommender, Score
 
-Score = Callable[[Tensor], Tensor]  # users (B,) -> scores of all items (B, I)
+Ranker = Score | Recommender  # a model is ranked from what the split lets it see, a score knows by itself
 
 # Scores held at a time: enough for BLAS to work well, small enough to stay in the processor's cache.
 CPU_BUDGET, CUDA_BUDGET = 2**21, 2**28
@@ -57,14 +57,9 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def scorer(model: Recommender) -> Score:
-    """Scores of a model in evaluation mode; a collaborative one propagates once, not once a chunk."""
-    model.eval()
-    if isinstance(model, CollaborativeRecommender):
-        user_vectors, item_vectors = model.embeddings()
-        transposed = item_vectors.T
-        return torch.inference_mode()(lambda users: user_vectors[users] @ transposed)
-    return torch.inference_mode()(model.score)
+def scorer(model: Recommender, past: Past | None = None) -> Score:
+    """Scores of a model in evaluation mode, from what may be seen of the users."""
+    return torch.inference_mode()(model.eval().scorer(past))
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,8 @@ class Evaluator:
     """Full-ranking evaluation of held-out pairs, prepared once and used for every epoch.
 
     Shapes: ``target`` ``(P, 2)`` held-out (user, item) pairs; ``exclude`` pairs that are no candidates: train alone
-    (MMRec's masking) or train and validation. Users without a held-out item are not ranked.
+    (MMRec's masking) or train and validation; ``past`` is what models may see of the users. Users without a held-out
+    item are not ranked.
     """
 
     def __init__(
@@ -120,8 +116,9 @@ class Evaluator:
         ks: Sequence[int] = (5, 10, 20, 50),
         device: torch.device | str = "cpu",
         chunk: int | None = None,
+        past: Past | None = None,
     ) -> None:
-        self.num_items, self.ks, self.chunk = num_items, tuple(ks), chunk
+        self.num_items, self.ks, self.chunk, self.past = num_items, tuple(ks), chunk, past
         self.target = PairTable(target, num_users, device)
         self.exclude = [PairTable(pairs, num_users, device) for pairs in exclude]
         self.users = torch.nonzero(self.target.counts).flatten()
@@ -129,8 +126,9 @@ class Evaluator:
             raise UserError("nothing to rank: no user has a held-out interaction in this split")
 
     @torch.inference_mode()
-    def rank(self, score: Score) -> Ranking:
+    def rank(self, ranker: Ranker) -> Ranking:
         """Rank all items for every user with a held-out item."""
+        score = scorer(ranker, self.past) if isinstance(ranker, Recommender) else ranker
         k, parts = max(self.ks), []
         for some, items, _ in rank(score, self.users, k, self.exclude, self.num_items, chunk=self.chunk):
             relevant = torch.zeros(len(some), self.num_items, dtype=torch.bool, device=some.device)
@@ -139,11 +137,11 @@ class Evaluator:
         items, hits = (torch.cat(column) for column in zip(*parts, strict=True))
         return Ranking(self.users, items, hits, self.target.counts[self.users])
 
-    def per_user(self, score: Score) -> dict[str, Tensor]:
+    def per_user(self, ranker: Ranker) -> dict[str, Tensor]:
         """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``)."""
-        ranking = self.rank(score)
+        ranking = self.rank(ranker)
         return per_user_metrics(ranking.hits, ranking.relevant, ks=self.ks)
 
-    def __call__(self, model: Recommender) -> dict[str, float]:
+    def __call__(self, ranker: Ranker) -> dict[str, float]:
         """Means over users: what early stopping sees."""
-        return {name: float(values.mean()) for name, values in self.per_user(scorer(model)).items()}
+        return {name: float(values.mean()) for name, values in self.per_user(ranker).items()}
