@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from nbkit.data.dataset import Interactions
+from nbkit.data.sequences import Histories, History
 from nbkit.errors import UserError
 
 
@@ -15,13 +18,23 @@ from nbkit.errors import UserError
 class Batch:
     """Training triples and the generator of every random draw inside a step.
 
-    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers.
+    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers; ``history`` holds what the user did
+    strictly before the positive, for sequential models, and is empty for others.
     """
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
     generator: torch.Generator
+    history: History = field(default_factory=dict)
+
+
+class Sampler(Protocol):
+    """Anything that deals an epoch's batches."""
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]: ...
+
+    def steps(self, batch_size: int) -> int: ...
 
 
 class TripleSampler:
@@ -74,6 +87,36 @@ class TripleSampler:
         order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
         for batch in zip(*(column[order].split(batch_size) for column in columns), strict=True):
             yield Batch(*batch, generator)
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches an epoch."""
+        return -(-len(self.users) // batch_size)
+
+
+class SequenceSampler:
+    """Deals each target event once an epoch, with its user's history strictly before it and a negative.
+
+    Other events of the target's own pair are left out of its history: a split holds all events of a pair out together,
+    so the model sees in training what it will see when it is asked.
+
+    Raises:
+        UserError: no target events, or whatever :class:`TripleSampler` refuses.
+    """
+
+    def __init__(self, targets: Interactions, histories: Histories, triples: TripleSampler) -> None:
+        if not len(targets) or targets.timestamp is None:
+            raise UserError("no training event to predict; expected at least one, with its time")
+        self.histories, self.triples = histories, triples
+        columns = (targets.user, targets.item, targets.timestamp)
+        self.users, self.items, self.times = (torch.tensor(c, device=triples.users.device) for c in columns)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """All target events in a new random order, in batches."""
+        order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
+        for rows in order.split(batch_size):
+            users, items = self.users[rows], self.items[rows]
+            history = self.histories.before(users, self.times[rows], without=items)
+            yield Batch(users, items, self.triples.negatives(users, generator), generator, history)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches an epoch."""

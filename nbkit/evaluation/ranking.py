@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from nbkit.errors import UserError
 from nbkit.evaluation.metrics import per_user_metrics
-from nbkit.models.base import CollaborativeRecommender, Recommender
+from nbkit.models.base import Past, Recommender, Score
 
-Score = Callable[[Tensor], Tensor]  # users (B,) -> scores of all items (B, I)
+Ranker = Score | Recommender  # a model is ranked from what the split lets it see, a score knows by itself
 
 # Scores held at a time: enough for BLAS to work well, small enough to stay in the processor's cache.
 CPU_BUDGET, CUDA_BUDGET = 2**21, 2**28
@@ -63,14 +63,9 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def scorer(model: Recommender) -> Score:
-    """Scores of a model in evaluation mode; a collaborative one propagates once, not once a chunk."""
-    model.eval()
-    if isinstance(model, CollaborativeRecommender):
-        user_vectors, item_vectors = model.embeddings()
-        transposed = item_vectors.T
-        return torch.inference_mode()(lambda users: user_vectors[users] @ transposed)
-    return torch.inference_mode()(model.score)
+def scorer(model: Recommender, past: Past | None = None) -> Score:
+    """Scores of a model in evaluation mode, from what may be seen of the users."""
+    return torch.inference_mode()(model.eval().scorer(past))
 
 
 def rank(
@@ -135,8 +130,8 @@ class Evaluator:
     """Full-ranking evaluation of held-out pairs, prepared once and used for every epoch.
 
     Shapes: ``target`` ``(P, 2)`` held-out (user, item) pairs; ``exclude`` pairs that are no candidates: train alone
-    (MMRec's masking) or train and validation. ``users`` ``(n,)``, those with a held-out item; the others are not
-    ranked. ``relevant`` ``(n,)``, their number of held-out items.
+    (MMRec's masking) or train and validation; ``past`` is what models may see of the users. ``users`` ``(n,)``, those
+    with a held-out item; the others are not ranked. ``relevant`` ``(n,)``, their number of held-out items.
     """
 
     def __init__(
@@ -149,8 +144,9 @@ class Evaluator:
         ks: Sequence[int] = (5, 10, 20, 50),
         device: torch.device | str = "cpu",
         chunk: int | None = None,
+        past: Past | None = None,
     ) -> None:
-        self.num_items, self.ks = num_items, tuple(ks)
+        self.num_items, self.ks, self.past = num_items, tuple(ks), past
         held = PairTable(target, num_users, device)
         self.users = torch.nonzero(held.counts).flatten()
         if not len(self.users):
@@ -170,8 +166,9 @@ class Evaluator:
         return Chunk(users, torch.cat([row.new_empty(0), *flat]), row[order], item[order])
 
     @torch.inference_mode()
-    def hits(self, score: Score) -> Tensor:
+    def hits(self, ranker: Ranker) -> Tensor:
         """Whether a held-out item stands at each of the first K places among all items: ``(n, K)`` bool."""
+        score = scorer(ranker, self.past) if isinstance(ranker, Recommender) else ranker
         k, parts = max(self.ks), []
         for chunk in self.chunks:
             scores = score(chunk.users).contiguous()
@@ -183,10 +180,10 @@ class Evaluator:
             parts.append(hits)
         return torch.cat(parts)
 
-    def per_user(self, score: Score) -> dict[str, Tensor]:
+    def per_user(self, ranker: Ranker) -> dict[str, Tensor]:
         """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``)."""
-        return per_user_metrics(self.hits(score), self.relevant, ks=self.ks)
+        return per_user_metrics(self.hits(ranker), self.relevant, ks=self.ks)
 
-    def __call__(self, model: Recommender) -> dict[str, float]:
+    def __call__(self, ranker: Ranker) -> dict[str, float]:
         """Means over users: what early stopping sees."""
-        return {name: float(values.mean()) for name, values in self.per_user(scorer(model)).items()}
+        return {name: float(values.mean()) for name, values in self.per_user(ranker).items()}

@@ -17,7 +17,6 @@ from nbkit.data import catalog, corrupt
 from nbkit.data.dataset import MultimodalDataset
 from nbkit.errors import TrainingDivergedError, UserError
 from nbkit.evaluation import final
-from nbkit.evaluation.ranking import scorer
 from nbkit.models.base import Recommender, build_model, model_class
 from nbkit.paths import runs_dir
 from nbkit.runs import RunFolder, run_id
@@ -30,7 +29,9 @@ _CODE = (
     "nbkit.models.base",
     "nbkit.models.layers",
     "nbkit.graphs",
+    "nbkit.models.attention",
     "nbkit.data.sampling",
+    "nbkit.data.sequences",
     "nbkit.training.loop",
     "nbkit.evaluation.ranking",
     "nbkit.evaluation.metrics",
@@ -121,7 +122,7 @@ def run_experiment(
     if test and not (run / final.OPENED).exists():
         with run.hold():
             model, where = load_model(run, dataset), pick_device(device)
-            final.final_test(run, dataset, scorer(model.to(where)), ks=experiment.ks, device=where)
+            final.final_test(run, dataset, model.to(where), ks=experiment.ks, device=where)
     return run
 
 
@@ -165,7 +166,7 @@ def _train(
     run.write_table("history.parquet", pd.DataFrame(result.history))
     if result.status == "stopped":
         return result
-    table = final.per_user_table(view, evaluator, scorer(model), "valid", "train")
+    table = final.per_user_table(view, evaluator, model, "valid", "train")
     run.write_table(final.PER_USER, table)
     with torch.inference_mode():
         run.write_arrays(
