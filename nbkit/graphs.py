@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def _spmm(indptr: Tensor, indices: Tensor, values: Tensor, x: Tensor) -> Tensor:
+Csr = tuple[Tensor, Tensor, Tensor]  # row pointers, column numbers, values
+
+
+def _spmm(matrix: Csr, x: Tensor) -> Tensor:
     """``A @ x`` for a CSR matrix: a bag of weighted rows on the CPU, 2 to 15 times faster there than torch's CSR."""
+    indptr, indices, values = matrix
     if x.is_cuda:
-        matrix = torch.sparse_csr_tensor(indptr, indices, values, (len(indptr) - 1, len(x)), check_invariants=False)
-        return matrix @ x
+        return torch.sparse_csr_tensor(*matrix, (len(indptr) - 1, len(x)), check_invariants=False) @ x
     return F.embedding_bag(indices, x, offsets=indptr, mode="sum", per_sample_weights=values, include_last_offset=True)
 
 
@@ -38,18 +41,18 @@ class _Propagate(torch.autograd.Function):
         )
 
 
-def _combine(matrix: tuple[Tensor, Tensor, Tensor], x: Tensor, layers: int, combine: str) -> Tensor:
+def _combine(matrix: Csr, x: Tensor, layers: int, combine: str) -> Tensor:
     if combine == "last":
         for _ in range(layers):
-            x = _spmm(*matrix, x)
+            x = _spmm(matrix, x)
         return x
     # Horner: x + A(x + A(x + …)) sums all layers with no list of them; the last hop takes the mean's factor along.
     share = 1 / (layers + 1) if combine == "mean" else 1.0
     indptr, indices, values = matrix
     total = x
     for _ in range(layers - 1):
-        total = _spmm(indptr, indices, values, total).add_(x)
-    return _spmm(indptr, indices, values * share, total).add_(x, alpha=share)
+        total = _spmm(matrix, total).add_(x)
+    return _spmm((indptr, indices, values * share), total).add_(x, alpha=share)
 
 
 class _PropagateRows(torch.autograd.Function):
@@ -64,7 +67,7 @@ class _PropagateRows(torch.autograd.Function):
         z = _combine(graph.matrix, x, layers, "mean") if layers else x.clone()
         if hop is not None:
             last = len(x) - hop.shape[0]
-            z[last:] += _spmm(*hop.matrix, x[last:])
+            z[last:] += _spmm(hop.matrix, x[last:])
         return z.index_select(0, rows), x.index_select(0, rows)
 
     @staticmethod
@@ -76,7 +79,7 @@ class _PropagateRows(torch.autograd.Function):
             total = _combine(ctx.graph.transposed, scattered, ctx.layers, "mean") if ctx.layers else scattered.clone()
             if ctx.hop is not None:
                 last = len(scattered) - ctx.hop.shape[0]
-                total[last:] += _spmm(*ctx.hop.transposed, scattered[last:])
+                total[last:] += _spmm(ctx.hop.transposed, scattered[last:])
         if own is not None:
             total = own.new_zeros(ctx.shape) if total is None else total
             total.index_add_(0, ctx.rows, own)
@@ -120,12 +123,12 @@ class SparseGraph(nn.Module):
         self.register_buffer(f"{prefix}values", values[order].float(), persistent=False)
 
     @property
-    def matrix(self) -> tuple[Tensor, Tensor, Tensor]:
+    def matrix(self) -> Csr:
         """CSR of ``A``: row pointers, column numbers, values."""
         return self.indptr, self.indices, self.values
 
     @property
-    def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
+    def transposed(self) -> Csr:
         """CSR of ``A`` transposed."""
         return self.matrix if self.symmetric else (self.t_indptr, self.t_indices, self.t_values)  # type: ignore[return-value]
 

@@ -83,10 +83,11 @@ class TripleSampler:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """All training pairs in a new random order, each with a negative, in batches."""
-        columns = (self.users, self.positives, self.negatives(self.users, generator))
+        negatives = self.negatives(self.users, generator)
         order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
-        for batch in zip(*(column[order].split(batch_size) for column in columns), strict=True):
-            yield Batch(*batch, generator)
+        columns = [column[order].split(batch_size) for column in (self.users, self.positives, negatives)]
+        for users, positives, negatives in zip(*columns, strict=True):
+            yield Batch(users, positives, negatives, generator)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches an epoch."""
