@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 Csr = tuple[Tensor, Tensor, Tensor]  # row pointers, column numbers, values
 
 
