@@ -50,7 +50,9 @@ class TripleSampler:
     def __init__(self, pairs: Tensor, num_users: int, num_items: int) -> None:
         if not len(pairs):
             raise UserError("training split is empty; expected at least one (user, item) pair")
-        self.pairs, self.num_items = pairs, num_items
+        self.num_items = num_items
+        # In the order of users, where the search for observed pairs stays in the cache.
+        self.users, self.positives = pairs[torch.argsort(pairs[:, 0], stable=True)].T.contiguous()
         self.candidates = torch.unique(pairs[:, 1])  # items that occur in training
         self.keys = torch.sort(pairs[:, 0] * num_items + pairs[:, 1]).values
         full = torch.nonzero(torch.bincount(pairs[:, 0], minlength=num_users) >= len(self.candidates))
@@ -81,15 +83,14 @@ class TripleSampler:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """All training pairs in a new random order, each with a negative, in batches."""
-        order = torch.randperm(len(self.pairs), generator=generator, device=self.pairs.device)
-        users, positives = self.pairs[order].unbind(1)
-        negatives = self.negatives(users, generator)
-        for rows in zip(users.split(batch_size), positives.split(batch_size), negatives.split(batch_size), strict=True):
-            yield Batch(*rows, generator)
+        columns = (self.users, self.positives, self.negatives(self.users, generator))
+        order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
+        for batch in zip(*(column[order].split(batch_size) for column in columns), strict=True):
+            yield Batch(*batch, generator)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches an epoch."""
-        return -(-len(self.pairs) // batch_size)
+        return -(-len(self.users) // batch_size)
 
 
 class SequenceSampler:
@@ -107,7 +108,7 @@ class SequenceSampler:
             raise UserError("no training event to predict; expected at least one, with its time")
         self.histories, self.triples = histories, triples
         columns = (targets.user, targets.item, targets.timestamp)
-        self.users, self.items, self.times = (torch.tensor(c, device=triples.pairs.device) for c in columns)
+        self.users, self.items, self.times = (torch.tensor(c, device=triples.users.device) for c in columns)
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """All target events in a new random order, in batches."""

@@ -31,7 +31,7 @@ def per_user_table(data: TrainingView, evaluator: Evaluator, ranker: Ranker, spl
             "masking": masking,
             "user": users,
             "user_id": np.asarray(data.user_ids)[users].astype(str),
-            "relevant": evaluator.target.counts[evaluator.users].cpu().numpy(),
+            "relevant": evaluator.relevant.cpu().numpy(),
             **columns,
         }
     )

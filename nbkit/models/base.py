@@ -86,6 +86,9 @@ class Recommender(nn.Module, ABC):
     name: ClassVar[str]
     paper: ClassVar[Paper]
     modalities: ClassVar[Literal["none", "optional", "any"]] = "any"  # "any": one or more feature tables are needed
+    presets: ClassVar[
+        Mapping[str, Mapping[str, Any]]
+    ] = {}  # settings by data set; the class docstring has their source
 
     @classmethod
     def check(cls, data: TrainingView, settings: Mapping[str, Any]) -> None:

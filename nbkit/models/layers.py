@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
-    """A Xavier-uniform table ``(rows, dim)``."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim), generator=generator))
+from nbkit.layers import embedding, linear
 
 
 def node_table(num_users: int, num_items: int, dim: int, generator: torch.Generator) -> nn.Parameter:
@@ -21,15 +19,6 @@ def node_table(num_users: int, num_items: int, dim: int, generator: torch.Genera
     """
     parts = [embedding(rows, dim, generator).detach() for rows in (num_users, num_items)]
     return nn.Parameter(torch.cat(parts))
-
-
-def linear(inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """A linear map with Xavier-uniform weights ``(outputs, inputs)`` and zero bias."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class FeatureTable(nn.Module):
@@ -49,11 +38,11 @@ class FeatureTable(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """Rows of the given items ``(B, D_m)``, or all ``(I, D_m)``."""
-        return self.table if items is None else F.embedding(items, self.table)
+        return self.table if items is None else self.table.index_select(0, items)
 
 
 class ProjectedFeatures(nn.Module):
-    """A feature table and its linear projection to ``dim``; a batch projects only its distinct items.
+    """A feature table and its linear projection to ``dim``; a batch gives only its distinct items, each projected once.
 
     Shapes: ``forward(items)`` ``(B,) -> (B, dim)``; ``forward()`` ``(I, dim)``.
     """
@@ -66,10 +55,7 @@ class ProjectedFeatures(nn.Module):
         self.project = linear(features.shape[1], dim, generator, bias=bias)
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        if items is None:
-            return self.project(self.features())
-        distinct, place = torch.unique(items, return_inverse=True)
-        return F.embedding(place, self.project(self.features(distinct)))
+        return self.project(self.features(items))
 
 
 def concatenated(features: Mapping[str, Tensor]) -> Tensor:
@@ -92,3 +78,39 @@ def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
     if squared:
         return torch.stack([r.square().sum() for r in rows]).sum() / (2 * count)
     return torch.stack([r.norm() for r in rows]).sum() / count
+
+
+class _InfoNCE(torch.autograd.Function):
+    """Loss and gradients in one pass over chunks of rows: no similarity matrix outlives its chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, chunk: int) -> Tensor:
+        total, grad_a, grad_b = a.new_zeros(()), torch.empty_like(a), -a
+        for start in range(0, len(a), chunk):
+            rows, own = a[start : start + chunk], b[start : start + chunk]
+            scores = rows @ b.T  # (chunk, B)
+            log_sum = scores.logsumexp(1)
+            total += (log_sum - (rows * own).sum(1)).sum()
+            share = scores.sub_(log_sum[:, None]).exp_()
+            grad_a[start : start + chunk] = share @ b - own
+            grad_b += share.T @ rows
+        ctx.save_for_backward(grad_a, grad_b)
+        return total / len(a)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_a, grad_b = ctx.saved_tensors
+        scale = gradient / len(grad_a)
+        return scale * grad_a, scale * grad_b, None
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float, *, chunk: int = 2048) -> Tensor:
+    """``-mean_i log( exp(cos(a_i, b_i)/τ) / Σ_j exp(cos(a_i, b_j)/τ) )`` of two views ``(B, D)`` of the same B rows.
+
+    One direction, as papers of the field write it. Memory is ``chunk × B`` floats, however many rows are contrasted.
+    Source: van den Oord et al., 2018, eq. 4.
+    """
+    scale = temperature**-0.5
+    loss: Tensor = _InfoNCE.apply(F.normalize(first, dim=1) * scale, F.normalize(second, dim=1) * scale, chunk)
+    return loss

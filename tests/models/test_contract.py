@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nbkit import repro
-from nbkit.config import settings_of
+from nbkit.config import check, settings_of
 from nbkit.errors import UserError
 from nbkit.evaluation.final import validation_evaluator
 from nbkit.evaluation.ranking import scorer
@@ -159,6 +159,12 @@ def test_a_model_says_where_it_comes_from_and_what_may_be_set(name):
     for setting in settings_of(cls).values():
         assert setting.help, setting.name
         assert not setting.required, setting.name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_preset_is_settings_that_the_model_accepts(name):
+    for data, preset in registry()[name].presets.items():
+        check(registry()[name], preset, where=f"preset {data}")
 
 
 def test_a_model_is_given_nothing_that_is_held_out(world):
