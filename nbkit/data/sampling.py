@@ -85,8 +85,9 @@ class TripleSampler:
         """All training pairs in a new random order, each with a negative, in batches."""
         columns = (self.users, self.positives, self.negatives(self.users, generator))
         order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
-        for batch in zip(*(column[order].split(batch_size) for column in columns), strict=True):
-            yield Batch(*batch, generator)
+        shuffled = (column[order].split(batch_size) for column in columns)
+        for users, positives, negatives in zip(*shuffled, strict=True):
+            yield Batch(users, positives, negatives, generator)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches an epoch."""
