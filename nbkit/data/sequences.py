@@ -29,10 +29,10 @@ Predict = Annotated[Literal["all", "deep"], "events that are training targets"]
 
 @dataclass(frozen=True)
 class Stream:
-    """The last events of some users, the oldest first, padded on the left.
+    """The last events of some users, the oldest first, padded on the left to the longest of the batch.
 
     Shapes: ``items`` and ``behaviors`` ``(B, L)`` int64, 0 where there is no event; ``mask`` ``(B, L)`` bool,
-    whether there is one.
+    whether there is one; L at least 1.
     """
 
     items: Tensor
@@ -69,7 +69,7 @@ class Timeline:
     def before(self, users: Tensor, moments: Tensor, length: int, *, without: Tensor | None = None) -> Stream:
         """The last ``length`` events of each user strictly before the moment, those of item ``without`` left out.
 
-        Shapes: ``users``, ``moments``, ``without`` ``(B,)`` -> a stream ``(B, length)``.
+        Shapes: ``users``, ``moments``, ``without`` ``(B,)`` -> a stream ``(B, L)``, L at most ``length``.
         """
         width = length if without is None else length + self.most
         rank = torch.searchsorted(self.times, moments.contiguous())
@@ -82,6 +82,8 @@ class Timeline:
             mask = mask & (items != without[:, None])
             kept = mask.int().argsort(dim=1, stable=True)[:, -length:]
             place, mask, items = place.gather(1, kept), mask.gather(1, kept), items.gather(1, kept)
+        longest = int(mask.sum(1).max()) if len(mask) else 0
+        place, mask, items = (column[:, -max(1, longest) :] for column in (place, mask, items))
         return Stream(items * mask, self.behaviors[place] * mask, mask)
 
 

@@ -28,8 +28,12 @@ from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
 _CODE = (
     "nbkit.models.base",
     "nbkit.models.layers",
-    "nbkit.graphs",
     "nbkit.models.attention",
+    "nbkit.layers",
+    "nbkit.graphs",
+    "nbkit.diffusion.schedules",
+    "nbkit.diffusion.process",
+    "nbkit.diffusion.denoisers",
     "nbkit.data.sampling",
     "nbkit.data.sequences",
     "nbkit.training.loop",

@@ -70,7 +70,8 @@ def test_events_of_equal_time_stand_in_the_order_of_their_rows():
 def test_histories_equal_those_of_sorted_lists(rows, asked, length, leave_out):
     users, moments, items = torch.tensor(asked).unbind(1)
     stream = Timeline(interactions(rows), USERS).before(users, moments, length, without=items if leave_out else None)
-    assert stream.items.shape == stream.behaviors.shape == stream.mask.shape == (len(asked), length)
+    longest = max(len(slow(rows, u, t, length, i if leave_out else None)) for u, t, i in asked)
+    assert stream.items.shape == stream.behaviors.shape == stream.mask.shape == (len(asked), max(1, longest))
     assert (stream.mask.int().diff(dim=1) >= 0).all()  # padding on the left alone
     assert not stream.items[~stream.mask].any()
     for row, (user, moment, item) in enumerate(asked):
