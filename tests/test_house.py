@@ -19,6 +19,7 @@ ROOMS = (
     *(
         "data",
         "graphs",
+        "layers",
         "diffusion",
         "models",
         "training",

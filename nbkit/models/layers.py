@@ -8,10 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
-    """A Xavier-uniform table ``(rows, dim)``."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim), generator=generator))
+from nbkit.layers import embedding, linear
 
 
 def node_table(num_users: int, num_items: int, dim: int, generator: torch.Generator) -> nn.Parameter:
@@ -21,15 +18,6 @@ def node_table(num_users: int, num_items: int, dim: int, generator: torch.Genera
     """
     parts = [embedding(rows, dim, generator).detach() for rows in (num_users, num_items)]
     return nn.Parameter(torch.cat(parts))
-
-
-def linear(inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """A linear map with Xavier-uniform weights ``(outputs, inputs)`` and zero bias."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
-    nn.init.xavier_uniform_(layer.weight, generator=generator)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class FeatureTable(nn.Module):

@@ -1,0 +1,28 @@
+"""Tables and linear maps that every network starts from; every random draw comes from the generator given."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
+    """A Xavier-uniform table ``(rows, dim)``."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, dim), generator=generator))
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """A linear map with Xavier-uniform weights ``(outputs, inputs)`` and zero bias."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map that starts as zero: a branch that ends in it begins as if it were not there."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
