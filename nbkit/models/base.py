@@ -88,6 +88,13 @@ class Recommender(nn.Module, ABC):
     def score(self, users: Tensor) -> Tensor:
         """Scores of all items for the given users, ``(B,) -> (B, I)``, in evaluation mode."""
 
+    def diagnostics(self) -> dict[str, float]:
+        """Numbers about the inside of the model, put into each epoch's row of the history; nothing by default.
+
+        Asked for after the epoch's last step, in evaluation mode and without gradient.
+        """
+        return {}
+
     def export(self) -> dict[str, Tensor]:
         """Named arrays that a viewer may want kept with the run (embeddings, projected features)."""
         return {}

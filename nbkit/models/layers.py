@@ -80,3 +80,22 @@ def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
     if squared:
         return torch.stack([r.square().sum() for r in rows]).sum() / (2 * count)
     return torch.stack([r.norm() for r in rows]).sum() / count
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Contrast of rows that belong together against the batch's others, by cosine: ``(B, D)`` twice -> scalar.
+
+    ``-mean_n log softmax_k(cos(a_n, b_k) / τ)[n]``. Source: van den Oord et al., 2018, eq. 4.
+    """
+    logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
+    return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
+
+
+def linear_cka(a: Tensor, b: Tensor) -> Tensor:
+    """Likeness of two tables of the same rows, ``(I, D)`` and ``(I, D')``, 0 … 1 whatever their rotation and scale.
+
+    Source: Kornblith et al., ICML 2019, eq. 4; a constant table is like nothing.
+    """
+    a, b = a - a.mean(0), b - b.mean(0)
+    cross, own = (a.T @ b).square().sum(), (a.T @ a).norm() * (b.T @ b).norm()
+    return cross / own.clamp(min=torch.finfo(own.dtype).tiny)
