@@ -24,7 +24,7 @@ from nbkit.errors import UserError
 from nbkit.evaluation.stats import mean_interval
 from nbkit.graphs import nearest_neighbours
 
-_RIDGE = 1e-3  # of a probe, beside a mean variance of 1: it only keeps tables of low rank solvable
+_STRENGTHS = np.logspace(-4, 4, 17)  # of a probe's ridge, beside the mean squared singular value
 _CHUNK = 16_384  # pairs whose feature rows are held at a time
 
 
@@ -89,8 +89,9 @@ def profile_cosine(pairs: np.ndarray, features: np.ndarray) -> np.ndarray:
 def probe_r2(table: np.ndarray, labels: pd.DataFrame, folds: np.ndarray) -> np.ndarray:
     """Share of the variance of one-hot attributes that a linear probe of the table explains on items it has not seen.
 
-    One ridge regression for each fold, fitted on the other folds; R² = 1 - squared error / squared deviation, summed
-    over all values of all attributes. Shapes: ``table`` ``(I, D)``, ``labels`` one row an item, ``folds`` ``(I,)`` fold
+    One ridge regression for each fold, fitted on the other folds, its strength chosen there by generalised
+    cross-validation (Golub, Heath & Wahba, Technometrics 1979); R² = 1 - squared error / squared deviation, summed over
+    all values of all attributes. Shapes: ``table`` ``(I, D)``, ``labels`` one row an item, ``folds`` ``(I,)`` fold
     numbers; result ``(I,)`` pseudo-values, given the fitted probes. More items make a better probe: compare tables of
     the same items only.
 
@@ -105,13 +106,21 @@ def probe_r2(table: np.ndarray, labels: pd.DataFrame, folds: np.ndarray) -> np.n
     for fold in np.unique(folds):
         fit, rest = folds != fold, folds == fold
         centre, mean = table[fit].mean(axis=0), target[fit].mean(axis=0)
-        x = table[fit].astype(np.float64) - centre
-        gram = x.T @ x
-        gram[np.diag_indices_from(gram)] += _RIDGE * np.trace(gram) / len(gram) + np.finfo(float).tiny
-        weights = np.linalg.solve(gram, x.T @ (target[fit] - mean))
+        left, singular, right = np.linalg.svd(table[fit].astype(np.float64) - centre, full_matrices=False)
+        turned = left.T @ (target[fit] - mean)  # (r, V)
+        ridge = _best_ridge(singular**2, (turned**2).sum(axis=1), ((target[fit] - mean) ** 2).sum(), fit.sum() - 1)
+        weights = right.T @ ((singular / (singular**2 + ridge))[:, None] * turned)
         error[rest] = ((target[rest] - mean - (table[rest] - centre) @ weights) ** 2).sum(axis=1)
     ratio = error.mean() / deviation.mean()
     return 1 - ratio - (error - ratio * deviation) / deviation.mean()
+
+
+def _best_ridge(power: np.ndarray, explained: np.ndarray, total: float, freedom: int) -> float:
+    """The ridge of least squared error over (freedom left)², from what each of r directions ``(r,)`` can explain."""
+    ridges = _STRENGTHS * max(power.mean(), np.finfo(float).tiny)
+    kept = power / (power + ridges[:, None])  # (ridges, r)
+    error = total - (kept * (2 - kept)) @ explained
+    return float(ridges[np.argmin(error / (freedom - kept.sum(axis=1)).clip(min=1e-9) ** 2)])
 
 
 def neighbour_purity(table: np.ndarray, labels: pd.DataFrame, k: int) -> np.ndarray:

@@ -128,18 +128,27 @@ def test_a_cosine_finds_injected_random_pairs(world):
 # Features against attributes
 
 
-def test_probe_equals_scikit_learns_ridge_on_held_out_folds():
-    relevant, _, table, _ = planted_table()
+def test_probe_equals_scikit_learns_ridge_of_best_generalised_cross_validation_on_held_out_folds():
+    relevant, _, table, _ = planted_table(noise=1.5)
     folds = np.arange(ITEMS) % 3
     target = pd.get_dummies(relevant, columns=list(relevant.columns)).to_numpy(float)
     predicted = np.empty_like(target)
     for fold in range(3):
-        fit = folds != fold
-        strength = 1e-3 * table[fit].var(axis=0).sum() * fit.sum() / table.shape[1]
-        ridge = sklearn.linear_model.Ridge(alpha=strength).fit(table[fit], target[fit])
+        fit, fitted = folds != fold, []
+        x = table[fit] - table[fit].mean(axis=0)
+        for strength in np.logspace(-4, 4, 17) * (x**2).sum() / 12:
+            hat = x @ np.linalg.solve(x.T @ x + strength * np.eye(12), x.T) + 1 / len(x)
+            left = target[fit] - hat @ target[fit]
+            fitted.append(((left**2).sum() / (len(x) - np.trace(hat)) ** 2, strength))
+        ridge = sklearn.linear_model.Ridge(alpha=min(fitted)[1]).fit(table[fit], target[fit])
         predicted[~fit] = ridge.predict(table[~fit])
     expected = 1 - ((target - predicted) ** 2).sum() / ((target - target.mean(axis=0)) ** 2).sum()
     assert probe_r2(table, relevant, folds).mean() == pytest.approx(expected)
+
+
+def test_a_probe_with_more_columns_than_items_does_not_fall_far_below_nothing():
+    relevant, _, _, _ = planted_table(items=60)
+    assert probe_r2(rng(3).normal(size=(60, 200)), relevant, np.arange(60) % 5).mean() > -0.2
 
 
 def test_attributes_that_the_table_holds_are_explained_and_others_are_not():
@@ -149,7 +158,7 @@ def test_attributes_that_the_table_holds_are_explained_and_others_are_not():
     kept = table - table @ space[7:].T @ space[7:]  # the nuisance directions projected away
     assert probe_r2(kept, relevant, folds).mean() > 0.99
     assert abs(probe_r2(kept, nuisance, folds).mean()) < 0.1
-    # Items seen while fitting would explain pure noise well: 100 columns for 240 items.
+    # Items seen while fitting would explain pure noise: 100 columns for 240 items.
     assert probe_r2(rng(3).normal(size=(ITEMS, 100)), relevant, folds).mean() < 0.05
 
 
