@@ -60,7 +60,7 @@ def partial_order(modal: Tensor, behaviour: Tensor, *, spread: float = 2.0, marg
 
 
 class Teacher(nn.Module):
-    """Slow copies of the node tables, that pairs are judged by: behaviour Z first, then [R̄ H; H] of each modality.
+    """Slow copies of the node tables that pairs are judged by: behaviour Z, then items and user means by modality.
 
     Each epoch they become ``ema`` of what they were and the rest of what the model has; at the first, all of it. The
     average of a table that is linear in the weights, such as Z, is that of averaged weights. Shapes: ``tables``
@@ -88,9 +88,9 @@ class Teacher(nn.Module):
         self.register_buffer("tables", torch.zeros(1 + modalities, nodes, dim))
 
     @torch.no_grad()
-    def follow(self, z: Tensor, own: list[Tensor], *, first: bool) -> None:
+    def follow(self, z: Tensor, modal: list[Tensor], *, first: bool) -> None:
         """Take in the model's tables of a new epoch."""
-        self.tables.lerp_(torch.stack([z, *own]), 1.0 if first else 1 - self.ema)
+        self.tables.lerp_(torch.stack([z, *modal]), 1.0 if first else 1 - self.ema)
 
     def users_and_items(self) -> list[tuple[Tensor, Tensor]]:
         """The tables parted: ``(U, D)`` and ``(I, D)`` of behaviour, then of each modality."""

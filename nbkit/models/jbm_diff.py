@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class Views(NamedTuple):
     z: Tensor  # collaborative vectors Z
     clean: list[Tensor]  # x
     denoised: list[Tensor]  # x̂
-    own: list[Tensor]  # [R̄ H; H], before the joint hop
+    judged: list[Tensor]  # what pairs are judged by: x̃, or H after the item graph
     side: Tensor
     vectors: Tensor  # E = Z + side
 
@@ -48,8 +48,9 @@ class JBMDiff(CollaborativeRecommender):
     L = -mean[w⁺ log σ(s_ui - s_uj) + ρ w⁻ log σ(s_uj - s_ui) + w° log σ(s_uj* - s_uk)]
     + λ_d Σ ‖f_m(x_t, t, c) - sg x_m‖² + λ_g Σ BPR(y_u; x̂_m) + λ_a InfoNCE(side, Z) + λ_r ‖E‖².
     y_u is the mean of x̂_m over the user's other items; w⁺, w⁻, w° (``credibility``) and j* (``chains``) are judged by a
-    teacher, the tables Z and [R̄ H; H] averaged over epochs. Features stay frozen; the diffusion loss trains the
-    denoiser alone.
+    teacher, the tables Z and [R̄ x̃; x̃] averaged over epochs. Judging by x̃ and not by H keeps every trace of an item
+    through its neighbours out of the profile that judges it, and finds noise better. Features stay frozen; the
+    diffusion loss trains the denoiser alone.
 
     Shapes: ``nodes`` ``(U + I, D)``, users first. Source: the abstract of Pan & Wei,
     2026; parts after DA-MRS (KDD 2024), DiffRec (SIGIR 2023), classifier-free guidance (Ho & Salimans, 2022).
@@ -83,6 +84,9 @@ class JBMDiff(CollaborativeRecommender):
         min_snr: Annotated[bool, "weigh the diffusion loss by min(SNR, 5) / 5"] = False,
         multi_view: Annotated[bool, "propagated and fused views; else one projection of all features"] = True,
         weighting: Annotated[bool, "weigh pairs by their credibility; else by 1"] = True,
+        judge_by: Annotated[
+            Literal["denoised", "propagated"], "profiles of x̃, or of H after the item graph"
+        ] = "denoised",
         leave_one_out: Annotated[bool, "judge an item by the user's other items alone"] = True,
         spread: Annotated[float, Range(0, 20), "b: how much disagreement of modalities lowers belief"] = 2.0,
         margin: Annotated[float, Range(0, 0.5), "δ: how far below ½ an order must lie to be reversed"] = 0.1,
@@ -106,7 +110,7 @@ class JBMDiff(CollaborativeRecommender):
         self.weighting, self.reversal, self.chain, self.chain_every = weighting, reversal, chain, chain_every
         self.condition_dropout, self.min_snr, self.temperature = condition_dropout, min_snr, temperature
         self.diffusion_weight, self.guidance_weight, self.align_weight = diffusion_weight, guidance_weight, align_weight
-        self.reg, self.warmup, self.epoch = reg, warmup, 0
+        self.reg, self.warmup, self.epoch, self.judge_by = reg, warmup, 0, judge_by
         size, views = (inputs.num_users, inputs.num_items), len(self.names)
 
         self.nodes = node_table(*size, dim, generator)
@@ -149,8 +153,9 @@ class JBMDiff(CollaborativeRecommender):
         """Everything from the weights, in training and evaluation alike: nothing is drawn."""
         z = self.graph.propagate(self.nodes, self.layers)
         clean, denoised, mixed = zip(*(view(self.condition(z)) for view in self.modality), strict=True)
-        own, side = self.side(mixed, z)
-        return Views(z, list(clean), list(denoised), own, side, z + side)
+        propagated, side = self.side(mixed, z)
+        judged = list(mixed) if self.judge_by == "denoised" else propagated
+        return Views(z, list(clean), list(denoised), judged, side, z + side)
 
     def condition(self, z: Tensor) -> Tensor:
         """c ``(I, D)``: no gradient, so that the condition is never bent towards what is easy to denoise."""
@@ -166,7 +171,8 @@ class JBMDiff(CollaborativeRecommender):
         self.tally.zero_()
         with torch.no_grad():
             views = self.views()
-        self.teacher.follow(views.z, views.own, first=epoch == 0)
+            tables = [torch.cat([self.history(table), table]) for table in views.judged]
+        self.teacher.follow(views.z, tables, first=epoch == 0)
         if self.chain and epoch >= self.warmup and (epoch - self.warmup) % self.chain_every == 0:
             behaviour, *modal = self.teacher.users_and_items()
             unit = [(F.normalize(u, dim=1), F.normalize(i, dim=1)) for u, i in modal]

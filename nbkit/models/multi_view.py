@@ -42,8 +42,7 @@ class Fusion(nn.Module):
 class MultiView(nn.Module):
     """H_m = Ŝ_m x̃_m W_m, users as the mean of their items [R̄ H; H], Y_m = ½ (1 + Â) [R̄ H; H], then :class:`Fusion`.
 
-    Shapes: M tables x̃ ``(I, D)`` and Z ``(N, D)`` -> M tables [R̄ H; H], before the hop over Â, and the side vectors,
-    all ``(N, D)``.
+    Shapes: M tables x̃ ``(I, D)`` and Z ``(N, D)`` -> M tables H ``(I, D)`` and the side vectors ``(N, D)``.
     """
 
     def __init__(
@@ -61,14 +60,14 @@ class MultiView(nn.Module):
 
     def forward(self, features: Sequence[Tensor], z: Tensor) -> tuple[list[Tensor], Tensor]:
         items = [hop(turn(x)) for hop, turn, x in zip(self.item_graphs, self.maps, features, strict=True)]
-        own = [torch.cat([self.history(h), h]) for h in items]
-        return own, self.fusion([self.graph.propagate(y, 1) for y in own], z)
+        nodes = [torch.cat([self.history(h), h]) for h in items]
+        return items, self.fusion([self.graph.propagate(y, 1) for y in nodes], z)
 
 
 class Concatenated(nn.Module):
     """One linear map of all features side by side, users as the mean of their items: the views' ablation.
 
-    Shapes: as :class:`MultiView`, with [R̄ x̃; x̃] for each modality.
+    Shapes: as :class:`MultiView`, with x̃ for H.
     """
 
     def __init__(self, history: SparseGraph, views: int, dim: int, generator: torch.Generator) -> None:
@@ -77,4 +76,4 @@ class Concatenated(nn.Module):
 
     def forward(self, features: Sequence[Tensor], z: Tensor) -> tuple[list[Tensor], Tensor]:
         side = self.project(torch.cat(tuple(features), dim=1))
-        return [torch.cat([self.history(x), x]) for x in features], torch.cat([self.history(side), side])
+        return list(features), torch.cat([self.history(side), side])

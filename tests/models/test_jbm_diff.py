@@ -190,10 +190,10 @@ def test_views_by_hand_on_four_nodes():
     with torch.no_grad():
         views.maps[0].weight.copy_(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     x = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
-    (own,), side = views([x], torch.zeros(4, 2))
+    (items,), side = views([x], torch.zeros(4, 2))
     h = torch.tensor([[0.0, 3.0], [2.0, 0.0]])
+    torch.testing.assert_close(items, h)
     expected = torch.cat([torch.stack([h.mean(0), h[1]]), h])
-    torch.testing.assert_close(own, expected)
     torch.testing.assert_close(side, (expected + graph.dense() @ expected) / 2 / 2)
 
 
@@ -286,14 +286,18 @@ def test_the_teacher_is_the_average_over_epochs_by_hand(world):
     model = build(world, ema=0.75, chain=0.0)
     model.start_epoch(0, generator())
     first = model.views()
-    torch.testing.assert_close(model.teacher.tables, torch.stack([first.z, *first.own]))
+    torch.testing.assert_close(model.teacher.tables[0], first.z)
+    torch.testing.assert_close(model.teacher.tables[2, world.num_users :], first.judged[1])
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.5)
     model.start_epoch(1, generator())
     second = model.views()
     torch.testing.assert_close(model.teacher.tables[0], 0.75 * first.z + 0.25 * second.z)
-    torch.testing.assert_close(model.teacher.tables[2], 0.75 * first.own[1] + 0.25 * second.own[1])
+    mean = 0.75 * first.judged[1] + 0.25 * second.judged[1]
+    torch.testing.assert_close(model.teacher.tables[2, world.num_users :], mean)
+    own = torch.from_numpy(world.train.item[world.train.user == 7])
+    torch.testing.assert_close(model.teacher.tables[2, 7], mean[own].mean(0))
     assert not any(name.startswith("teacher") for name, _ in model.named_parameters())
 
 
@@ -376,6 +380,15 @@ def test_fusion_by_concatenation_uses_no_item_graph(world):
     side = model.side.project(torch.cat(mixed, dim=1))
     torch.testing.assert_close(views.side[world.num_users :], side)
     torch.testing.assert_close(views.vectors, views.z + views.side)
+
+
+def test_pairs_are_judged_by_denoised_features_or_by_what_the_item_graph_makes_of_them(world):
+    for judge_by in ("denoised", "propagated"):
+        model = build(world, judge_by=judge_by)
+        views = model.views()
+        mixed = model.modality[0](model.condition(views.z))[2]
+        expected = mixed if judge_by == "denoised" else model.side.item_graphs[0](model.side.maps[0](mixed))
+        torch.testing.assert_close(views.judged[0], expected)
 
 
 def test_the_constants_of_the_literature_are_a_setting(world):
