@@ -16,15 +16,19 @@ GROUPS, USERS, ITEMS = 4, 40, 32
 
 
 def planted(modalities: tuple[str, ...] = ("image", "text"), seed: int = 0) -> MultimodalDataset:
-    """Users of group g interact with the items of group g alone; one of them each is for validation, one for test."""
+    """Users of group g go round the items of group g, from anywhere; the last two are for validation and test.
+
+    So what a user likes is the group, what comes next is the next of the cycle, and every other event is a purchase.
+    """
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
+    rows: dict[str, list[tuple[int, int, int, int]]] = {"train": [], "valid": [], "test": []}
     for user in range(USERS):
-        own = rng.permutation(np.arange(user % GROUPS, ITEMS, GROUPS))
-        rows["valid"].append((user, own[0]))
-        rows["test"].append((user, own[1]))
-        rows["train"] += [(user, item) for item in own[2:]]
-    splits = {name: Interactions(*np.array(pairs).T) for name, pairs in rows.items()}
+        cycle = np.arange(user % GROUPS, ITEMS, GROUPS)
+        own = np.roll(cycle, rng.integers(len(cycle)))
+        parts = ["train"] * (len(own) - 2) + ["valid", "test"]
+        for place, (item, part) in enumerate(zip(own, parts, strict=True)):
+            rows[part].append((user, item, place, (user // GROUPS + place) % 2))
+    splits = {name: Interactions(*np.array(events).T) for name, events in rows.items()}
     group = np.eye(GROUPS)[np.arange(ITEMS) % GROUPS]
     features = {
         name: (group @ rng.normal(size=(GROUPS, 6 + index)) + 0.3 * rng.normal(size=(ITEMS, 6 + index))).astype(
@@ -37,6 +41,8 @@ def planted(modalities: tuple[str, ...] = ("image", "text"), seed: int = 0) -> M
         user_ids=np.array([f"u{n}" for n in range(USERS)]),
         item_ids=np.array([f"i{n}" for n in range(ITEMS)]),
         features=features,
+        behaviors=("view", "purchase"),
+        clock="order",
         **splits,
     )
 

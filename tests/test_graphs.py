@@ -48,6 +48,34 @@ def test_gradients_through_layers_are_right(symmetric):
     assert gradcheck(lambda t: graph.propagate(t, 2), x)
 
 
+@pytest.mark.parametrize("used", ["both", "propagated", "own"])
+@pytest.mark.parametrize("with_hop", [True, False])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_rows_of_a_batch_and_their_gradient_are_those_of_the_whole_tables(layers, with_hop, used):
+    graph = user_item_graph(torch.tensor([[0, 0], [0, 1], [1, 1], [2, 0]]), 3, 2)
+    items = SparseGraph(torch.tensor([0, 1, 1]), torch.tensor([1, 0, 1]), torch.tensor([0.5, 0.3, 0.7]), (2, 2))
+    rows, weight = torch.tensor([4, 0, 3, 4]), torch.randn(2, 4, 2)  # one node twice
+
+    def whole(x):
+        z = graph.propagate(x, layers)
+        if with_hop:
+            z = torch.cat([z[:3], z[3:] + items(x[3:])])
+        return z[rows], x[rows]
+
+    def batch(x):
+        return graph.propagate_rows(x, layers, rows, hop=items if with_hop else None)
+
+    start, results = torch.randn(5, 2), []
+    for way in (whole, batch):
+        x = start.clone().requires_grad_()
+        propagated, own = way(x)
+        loss = {"both": weight[0] * propagated + weight[1] * own, "propagated": weight[0] * propagated, "own": own}
+        loss[used].sum().backward()
+        results.append((propagated.detach(), own.detach(), x.grad))
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_the_adjacency_is_normalised_by_both_degrees():
     graph = user_item_graph(torch.tensor([[0, 0], [0, 1], [1, 1]]), 2, 2)
     r = torch.tensor([[1 / 2**0.5, 1 / 2], [0, 1 / 2**0.5]])

@@ -53,14 +53,13 @@ def evaluate(
 
 def _open_test(run: RunFolder, data: str | None, device: str) -> None:
     from nbkit.evaluation import final
-    from nbkit.evaluation.ranking import scorer
     from nbkit.studies.experiment import load_model
     from nbkit.training.loop import pick_device
 
     where, dataset = pick_device(device), data_of(run, data)
     model = load_model(run, dataset).to(where)
     with run.hold():
-        final.final_test(run, dataset, scorer(model), ks=experiment_of(run).ks, device=where)
+        final.final_test(run, dataset, model, ks=experiment_of(run).ks, device=where)
 
 
 def _limits(run: RunFolder, data: str | None) -> dict[tuple[str, str], dict[str, dict[str, float]]]:

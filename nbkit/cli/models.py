@@ -9,7 +9,11 @@ import typer
 
 from nbkit.cli import console
 
-_INPUTS = {"none": "interactions alone", "any": "interactions and item features"}
+_INPUTS = {
+    "none": "interactions alone",
+    "optional": "interactions, and item features where there are any",
+    "any": "interactions and item features",
+}
 
 
 def models(

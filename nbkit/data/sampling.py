@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from nbkit.data.dataset import Interactions
+from nbkit.data.sequences import Histories, History
 from nbkit.errors import UserError
 
 
@@ -15,13 +18,23 @@ from nbkit.errors import UserError
 class Batch:
     """Training triples and the generator of every random draw inside a step.
 
-    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers.
+    Shapes: ``users``, ``positives``, ``negatives`` are ``(B,)`` int64 row numbers; ``history`` holds what the user did
+    strictly before the positive, for sequential models, and is empty for others.
     """
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
     generator: torch.Generator
+    history: History = field(default_factory=dict)
+
+
+class Sampler(Protocol):
+    """Anything that deals an epoch's batches."""
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]: ...
+
+    def steps(self, batch_size: int) -> int: ...
 
 
 class TripleSampler:
@@ -37,7 +50,9 @@ class TripleSampler:
     def __init__(self, pairs: Tensor, num_users: int, num_items: int) -> None:
         if not len(pairs):
             raise UserError("training split is empty; expected at least one (user, item) pair")
-        self.pairs, self.num_items = pairs, num_items
+        self.num_items = num_items
+        # In the order of users, where the search for observed pairs stays in the cache.
+        self.users, self.positives = pairs[torch.argsort(pairs[:, 0], stable=True)].T.contiguous()
         self.candidates = torch.unique(pairs[:, 1])  # items that occur in training
         self.keys = torch.sort(pairs[:, 0] * num_items + pairs[:, 1]).values
         full = torch.nonzero(torch.bincount(pairs[:, 0], minlength=num_users) >= len(self.candidates))
@@ -68,12 +83,42 @@ class TripleSampler:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """All training pairs in a new random order, each with a negative, in batches."""
-        order = torch.randperm(len(self.pairs), generator=generator, device=self.pairs.device)
-        users, positives = self.pairs[order].unbind(1)
-        negatives = self.negatives(users, generator)
-        for rows in zip(users.split(batch_size), positives.split(batch_size), negatives.split(batch_size), strict=True):
-            yield Batch(*rows, generator)
+        negatives = self.negatives(self.users, generator)
+        order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
+        columns = [column[order].split(batch_size) for column in (self.users, self.positives, negatives)]
+        for users, positives, negatives in zip(*columns, strict=True):
+            yield Batch(users, positives, negatives, generator)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches an epoch."""
-        return -(-len(self.pairs) // batch_size)
+        return -(-len(self.users) // batch_size)
+
+
+class SequenceSampler:
+    """Deals each target event once an epoch, with its user's history strictly before it and a negative.
+
+    Other events of the target's own pair are left out of its history: a split holds all events of a pair out together,
+    so the model sees in training what it will see when it is asked.
+
+    Raises:
+        UserError: no target events, or whatever :class:`TripleSampler` refuses.
+    """
+
+    def __init__(self, targets: Interactions, histories: Histories, triples: TripleSampler) -> None:
+        if not len(targets) or targets.timestamp is None:
+            raise UserError("no training event to predict; expected at least one, with its time")
+        self.histories, self.triples = histories, triples
+        columns = (targets.user, targets.item, targets.timestamp)
+        self.users, self.items, self.times = (torch.tensor(c, device=triples.users.device) for c in columns)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """All target events in a new random order, in batches."""
+        order = torch.randperm(len(self.users), generator=generator, device=self.users.device)
+        for rows in order.split(batch_size):
+            users, items = self.users[rows], self.items[rows]
+            history = self.histories.before(users, self.times[rows], without=items)
+            yield Batch(users, items, self.triples.negatives(users, generator), generator, history)
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches an epoch."""
+        return -(-len(self.users) // batch_size)

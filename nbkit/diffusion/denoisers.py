@@ -58,7 +58,7 @@ class MLPDenoiser(nn.Module):
 
     Shapes: ``x_t`` ``(B, D)``, ``t`` one or ``(B,)``, ``condition`` ``(B, C)`` -> ``(B, D)``.
     ``residual`` adds x_t to an output that starts as zero; without it the output is the network's alone, as in DiffRec.
-    Source: DiffRec (Wang et al., SIGIR 2023, section 3.2), whose activation is tanh.
+    Source: DiffRec (Wang et al., SIGIR 2023), whose activation is tanh.
     """
 
     def __init__(

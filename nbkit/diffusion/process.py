@@ -138,7 +138,7 @@ class GaussianDiffusion(nn.Module):
         """Weight of the squared error of predicted x_0 at step t, of t's shape.
 
         ``min_snr``: min(SNR_t, γ)/γ, at most 1 (Hang et al., ICCV 2023); ``snr_drop``: SNR_{t-1} - SNR_t, and 1 at
-        t = 1, the weight of the variational bound (DiffRec, eq. 10), which is huge for small t.
+        t = 1, the weight of the variational bound (DiffRec), which is huge for small t.
         """
         if weighting == "constant":
             return torch.ones_like(self.snr)[t]

@@ -85,7 +85,7 @@ def linear_variance(steps: int, *, scale: float, gamma_min: float, gamma_max: fl
 
     A single step has variance s·γ_min. The constants published with it (s = 0.1, γ from 1e-4 to 0.02) leave a noise of
     at most 0.045 standard deviations, for data of unit variance.
-    Source: DiffRec (Wang et al., SIGIR 2023, eq. 4); DiffMM; DiffCL.
+    Source: DiffRec (Wang et al., SIGIR 2023); DiffMM; DiffCL.
 
     Raises:
         UserError: a value outside its range, or γ that do not rise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,18 @@ from torch.nn.functional import pad
 
 from nbkit.errors import UserError
 from nbkit.evaluation.metrics import per_user_metrics
-from nbkit.models.base import CollaborativeRecommender, Recommender
+from nbkit.models.base import Past, Recommender, Score
 
-Score = Callable[[Tensor], Tensor]  # users (B,) -> scores of all items (B, I)
+Ranker = Score | Recommender  # a model is ranked from what the split lets it see, a score knows by itself
 
 # Scores held at a time: enough for BLAS to work well, small enough to stay in the processor's cache.
 CPU_BUDGET, CUDA_BUDGET = 2**21, 2**28
+
+
+def chunk_size(num_items: int, device: torch.device | str) -> int:
+    """Users ranked at a time, so that their scores stay within the budget of the device."""
+    budget = CUDA_BUDGET if torch.device(device).type == "cuda" else CPU_BUDGET
+    return max(1, budget // num_items)
 
 
 class PairTable:
@@ -57,27 +63,9 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def scorer(model: Recommender) -> Score:
-    """Scores of a model in evaluation mode; a collaborative one propagates once, not once a chunk."""
-    model.eval()
-    if isinstance(model, CollaborativeRecommender):
-        user_vectors, item_vectors = model.embeddings()
-        transposed = item_vectors.T
-        return torch.inference_mode()(lambda users: user_vectors[users] @ transposed)
-    return torch.inference_mode()(model.score)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Best items and hits of ranked users.
-
-    Shapes: ``users`` ``(n,)``, ``items`` and ``hits`` ``(n, K)``, ``relevant`` ``(n,)``.
-    """
-
-    users: Tensor
-    items: Tensor
-    hits: Tensor
-    relevant: Tensor
+def scorer(model: Recommender, past: Past | None = None) -> Score:
+    """Scores of a model in evaluation mode, from what may be seen of the users."""
+    return torch.inference_mode()(model.eval().scorer(past))
 
 
 def rank(
@@ -95,19 +83,55 @@ def rank(
 
     Memory is ``chunk × I`` scores; the default chunk keeps that product constant.
     """
-    budget = CUDA_BUDGET if users.is_cuda else CPU_BUDGET
-    for some in users.split(chunk or max(1, budget // num_items)):
+    for some in users.split(chunk or chunk_size(num_items, users.device)):
         scores = score(some)
         for table in exclude:
             scores[table.entries(some)] = -torch.inf
         yield some, *top_k(scores, k)
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Users that are ranked together, with what is excluded and held out for them, found once for all epochs.
+
+    Shapes: ``users`` ``(B,)``; ``excluded`` ``(E,)`` places in the flat ``(B · I)`` scores; ``row`` and ``item``
+    ``(H,)`` the held-out pairs by row of the chunk, the first of every user before the second of any: ``row[:B]`` is
+    ``0 … B-1``.
+    """
+
+    users: Tensor
+    excluded: Tensor
+    row: Tensor
+    item: Tensor
+
+
+def places(scores: Tensor, row: Tensor, item: Tensor, k: int) -> Tensor:
+    """The 0-based place of each pair's item in the ranking of its row, exact below ``k``: ``(H,)`` int32.
+
+    An item stands behind those that score higher, and behind equal ones of lower number; one that scores -inf or NaN
+    is in no list. Counting reads the scores once a held-out item and sorts nothing.
+
+    Shapes: ``scores`` ``(B, I)``; ``row``, ``item`` ``(H,)`` ordered as in :class:`Chunk`.
+    """
+    value = scores[row, item][:, None]
+    place = torch.empty(len(row), dtype=torch.int32, device=scores.device)
+    for piece in torch.arange(len(row), device=scores.device).split(len(scores)):
+        rows = scores if piece[0] == 0 else scores.index_select(0, row[piece])
+        place[piece] = (rows > value[piece]).view(torch.uint8).sum(1, dtype=torch.int32)
+    place[~(value[:, 0] > -torch.inf)] = k
+    number = torch.arange(scores.shape[1], device=scores.device)
+    for near in torch.nonzero(place < k).flatten().split(len(scores)):
+        before = (scores.index_select(0, row[near]) == value[near]) & (number < item[near, None])
+        place[near] += before.view(torch.uint8).sum(1, dtype=torch.int32)
+    return place
+
+
 class Evaluator:
     """Full-ranking evaluation of held-out pairs, prepared once and used for every epoch.
 
     Shapes: ``target`` ``(P, 2)`` held-out (user, item) pairs; ``exclude`` pairs that are no candidates: train alone
-    (MMRec's masking) or train and validation. Users without a held-out item are not ranked.
+    (MMRec's masking) or train and validation; ``past`` is what models may see of the users. ``users`` ``(n,)``, those
+    with a held-out item; the others are not ranked. ``relevant`` ``(n,)``, their number of held-out items.
     """
 
     def __init__(
@@ -120,30 +144,46 @@ class Evaluator:
         ks: Sequence[int] = (5, 10, 20, 50),
         device: torch.device | str = "cpu",
         chunk: int | None = None,
+        past: Past | None = None,
     ) -> None:
-        self.num_items, self.ks, self.chunk = num_items, tuple(ks), chunk
-        self.target = PairTable(target, num_users, device)
-        self.exclude = [PairTable(pairs, num_users, device) for pairs in exclude]
-        self.users = torch.nonzero(self.target.counts).flatten()
+        self.num_items, self.ks, self.past = num_items, tuple(ks), past
+        held = PairTable(target, num_users, device)
+        self.users = torch.nonzero(held.counts).flatten()
         if not len(self.users):
             raise UserError("nothing to rank: no user has a held-out interaction in this split")
+        self.relevant = held.counts[self.users]
+        hidden = [PairTable(pairs, num_users, device) for pairs in exclude]
+        self.chunks = [
+            self._chunk(users, held, hidden) for users in self.users.split(chunk or chunk_size(num_items, device))
+        ]
+
+    def _chunk(self, users: Tensor, held: PairTable, hidden: Sequence[PairTable]) -> Chunk:
+        flat = [row * self.num_items + item for row, item in (table.entries(users) for table in hidden)]
+        row, item = held.entries(users)
+        counts = held.counts[users]
+        turn = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        order = torch.argsort(turn, stable=True)
+        return Chunk(users, torch.cat([row.new_empty(0), *flat]), row[order], item[order])
 
     @torch.inference_mode()
-    def rank(self, score: Score) -> Ranking:
-        """Rank all items for every user with a held-out item."""
+    def hits(self, ranker: Ranker) -> Tensor:
+        """Whether a held-out item stands at each of the first K places among all items: ``(n, K)`` bool."""
+        score = scorer(ranker, self.past) if isinstance(ranker, Recommender) else ranker
         k, parts = max(self.ks), []
-        for some, items, _ in rank(score, self.users, k, self.exclude, self.num_items, chunk=self.chunk):
-            relevant = torch.zeros(len(some), self.num_items, dtype=torch.bool, device=some.device)
-            relevant[self.target.entries(some)] = True
-            parts.append((items, relevant.gather(1, items.clamp(min=0)) & (items >= 0)))
-        items, hits = (torch.cat(column) for column in zip(*parts, strict=True))
-        return Ranking(self.users, items, hits, self.target.counts[self.users])
+        for chunk in self.chunks:
+            scores = score(chunk.users).contiguous()
+            scores.view(-1).index_fill_(0, chunk.excluded, -torch.inf)
+            place = places(scores, chunk.row, chunk.item, k)
+            found = place < k
+            hits = torch.zeros(len(scores), k, dtype=torch.bool, device=scores.device)
+            hits[chunk.row[found], place[found].long()] = True
+            parts.append(hits)
+        return torch.cat(parts)
 
-    def per_user(self, score: Score) -> dict[str, Tensor]:
+    def per_user(self, ranker: Ranker) -> dict[str, Tensor]:
         """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``)."""
-        ranking = self.rank(score)
-        return per_user_metrics(ranking.hits, ranking.relevant, ks=self.ks)
+        return per_user_metrics(self.hits(ranker), self.relevant, ks=self.ks)
 
-    def __call__(self, model: Recommender) -> dict[str, float]:
+    def __call__(self, ranker: Ranker) -> dict[str, float]:
         """Means over users: what early stopping sees."""
-        return {name: float(values.mean()) for name, values in self.per_user(scorer(model)).items()}
+        return {name: float(values.mean()) for name, values in self.per_user(ranker).items()}

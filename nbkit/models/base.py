@@ -5,18 +5,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nbkit import config
-from nbkit.data.dataset import TrainingView
-from nbkit.data.sampling import Batch
+from nbkit.data.dataset import Interactions, TrainingView
+from nbkit.data.sampling import Batch, Sampler, SequenceSampler, TripleSampler
+from nbkit.data.sequences import Histories, History, Past, stream_rows
 from nbkit.errors import UserError, nearest
+
+Score = Callable[[Tensor], Tensor]  # users (B,) -> scores of all items (B, I)
+
+ENCODED = 4096  # histories encoded at a time: their activations, unlike their scores, do not shrink with I
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,13 @@ class Inputs:
 __all__ = [
     "Batch",
     "CollaborativeRecommender",
+    "History",
     "Inputs",
     "Paper",
+    "Past",
     "Recommender",
+    "Score",
+    "SequentialRecommender",
     "build_model",
     "model_class",
     "registry",
@@ -75,7 +85,25 @@ class Recommender(nn.Module, ABC):
 
     name: ClassVar[str]
     paper: ClassVar[Paper]
-    modalities: ClassVar[Literal["none", "any"]] = "any"  # "any": one or more feature tables are needed
+    modalities: ClassVar[Literal["none", "optional", "any"]] = "any"  # "any": one or more feature tables are needed
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # settings by data set; the class docstring says whence
+
+    @classmethod
+    def check(cls, data: TrainingView, settings: Mapping[str, Any]) -> None:
+        """Refuse data that the model cannot be built from.
+
+        Raises:
+            UserError: what is missing.
+        """
+        if cls.modalities == "any" and not data.features:
+            raise UserError(
+                f"model {cls.name} needs item features; data set {data.name!r} has none "
+                "(expected e.g. image.npy, text.npy)"
+            )
+
+    def sampler(self, data: TrainingView, device: torch.device | str = "cpu") -> Sampler:
+        """What deals this model's training batches: triples by default."""
+        return TripleSampler(torch.from_numpy(data.train.pairs()).to(device), data.num_users, data.num_items)
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -85,8 +113,11 @@ class Recommender(nn.Module, ABC):
         """Redraw what lasts one epoch (a sampled graph); nothing by default."""
 
     @abstractmethod
-    def score(self, users: Tensor) -> Tensor:
-        """Scores of all items for the given users, ``(B,) -> (B, I)``, in evaluation mode."""
+    def scorer(self, past: Past | None = None) -> Score:
+        """Scores of all items for users ``(B,) -> (B, I)``, with what lasts for all users computed once.
+
+        ``past`` is what may be seen of the users; a model that reads no histories does without.
+        """
 
     def diagnostics(self) -> dict[str, float]:
         """Numbers about the inside of the model, put into each epoch's row of the history; nothing by default.
@@ -107,15 +138,74 @@ class CollaborativeRecommender(Recommender):
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """User and item vectors, ``(U, D)`` and ``(I, D)``; the same path in training and evaluation."""
 
-    def score(self, users: Tensor) -> Tensor:
-        """Scores ``(B, I)``; call :meth:`embeddings` once instead when many batches are scored."""
+    def scorer(self, past: Past | None = None) -> Score:
+        """Propagates once, however many users are scored."""
         user_vectors, item_vectors = self.embeddings()
-        return user_vectors[users] @ item_vectors.T
+        transposed = item_vectors.T
+        return lambda users: user_vectors[users] @ transposed
+
+    def score(self, users: Tensor) -> Tensor:
+        """Scores ``(B, I)``; take :meth:`scorer` when many batches are scored."""
+        return self.scorer()(users)
 
     def export(self) -> dict[str, Tensor]:
         """``user`` ``(U, D)`` and ``item`` ``(I, D)``."""
         user_vectors, item_vectors = self.embeddings()
         return {"user": user_vectors, "item": item_vectors}
+
+
+class SequentialRecommender(Recommender):
+    """A recommender whose score is a dot product of an encoded history and an item vector.
+
+    Set by the constructor: ``streams`` of the histories it reads, ``length`` their most events L, ``deep`` the deep
+    behaviour (:func:`nbkit.data.sequences.stream_rows`), ``predict`` the stream whose events are training targets.
+    """
+
+    streams: tuple[str, ...]
+    length: int
+    deep: str
+    predict: str
+
+    @classmethod
+    def check(cls, data: TrainingView, settings: Mapping[str, Any]) -> None:
+        super().check(data, settings)
+        Histories(data, data.train.take(np.arange(0)), streams=(), deep=settings["deep"])
+
+    @abstractmethod
+    def encode(self, history: History, generator: torch.Generator | None = None) -> Tensor:
+        """What a history asks for, streams of ``(B, L)`` -> ``(B, D)``; drops out only where a generator is given."""
+
+    @abstractmethod
+    def item_table(self) -> Tensor:
+        """Item vectors ``(I, D)``."""
+
+    def histories(self, data: TrainingView, events: Interactions, device: torch.device | str = "cpu") -> Histories:
+        """The streams this model reads, of these events."""
+        return Histories(data, events, streams=self.streams, deep=self.deep, length=self.length, device=device)
+
+    def sampler(self, data: TrainingView, device: torch.device | str = "cpu") -> Sampler:
+        """Every training event to predict, after its user's training events strictly before it."""
+        targets = data.train.take(stream_rows(data, data.train, self.deep)[self.predict])
+        triples = TripleSampler(torch.from_numpy(data.train.pairs()).to(device), data.num_users, data.num_items)
+        return SequenceSampler(targets, self.histories(data, data.train, device), triples)
+
+    def scorer(self, past: Past | None = None) -> Score:
+        """Reads each user's history strictly before the moment that ``past`` gives."""
+        if past is None:
+            raise ValueError(f"model {self.name} ranks from histories; expected what may be seen of the users")
+        items = self.item_table()
+        histories = self.histories(past.data, past.events, items.device)
+        moments = torch.from_numpy(past.moments).to(items.device)
+
+        def score(users: Tensor) -> Tensor:
+            parts = [self.encode(histories.before(some, moments[some])) for some in users.split(ENCODED)]
+            return torch.cat(parts) @ items.T
+
+        return score
+
+    def export(self) -> dict[str, Tensor]:
+        """``item`` ``(I, D)``."""
+        return {"item": self.item_table()}
 
 
 @cache
@@ -146,12 +236,9 @@ def build_model(name: str, view: TrainingView, settings: Mapping[str, Any], gene
     """A freshly initialised model for this data.
 
     Raises:
-        UserError: unknown model or setting, or a data set without the features that the model needs.
+        UserError: unknown model or setting, or a data set without the features or times that the model needs.
     """
     cls = model_class(name)
     values = config.check(cls, settings, where=f"model {name}")
-    if cls.modalities != "none" and not view.features:
-        raise UserError(
-            f"model {name} needs item features; data set {view.name!r} has none (expected e.g. image.npy, text.npy)"
-        )
+    cls.check(view, values)
     return cls(Inputs.from_view(view), **values, generator=generator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nbkit.config import Dim, Weight
@@ -34,9 +33,9 @@ class BPR(CollaborativeRecommender):
         self.items = embedding(inputs.num_items, dim, generator)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        user = F.embedding(batch.users, self.users)
+        user = self.users.index_select(0, batch.users)
         both = torch.cat([batch.positives, batch.negatives])  # gathered at once: one gradient table, not two
-        positive, negative = F.embedding(both, self.items).chunk(2)
+        positive, negative = self.items.index_select(0, both).chunk(2)
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
             "reg": self.reg * norm_penalty(user, positive, negative),

@@ -97,12 +97,13 @@ class Chains(nn.Module):
         column = place[own % self.num_items]
         reference[(own // self.num_items - start)[column >= 0], column[column >= 0]] = -torch.inf
         score = (user_vectors[users] * item_vectors[items]).sum(1)
-        score = score + 1e-5 * score.abs()  # no item is above itself by rounding
+        column = place[items]  # an item that was drawn is not above itself, whatever rounding says
+        itself = (column >= 0) & (reference[users - start, column.clamp(min=0)] > score)
         position = _within(users)
         table = score.new_zeros(len(reference), int(position.max()) + 1)  # one row a user, as searchsorted wants it
         table[users - start, position] = score
         below = torch.searchsorted(reference.sort(dim=1).values, table, right=True)
-        return 1 - below[users - start, position] / len(drawn)
+        return 1 - (below[users - start, position] + itself.long()) / len(drawn)
 
     def _keep(self, users: Tensor, items: Tensor, rank: Tensor) -> None:
         best = torch.argsort(rank, stable=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.config import Dim, Layers, Range, Rate, Weight
@@ -89,23 +88,24 @@ class FREEDOM(CollaborativeRecommender):
         kept = race.topk(max(1, int(len(weight) * (1 - self.edge_dropout)))).indices
         self.sampled = user_item_graph(self.pairs[kept], self.num_users, len(self.nodes) - self.num_users)
 
-    def _vectors(self, graph: SparseGraph) -> tuple[Tensor, Tensor]:
-        users, items = graph.propagate(self.nodes, self.layers).tensor_split([self.num_users])
-        return users, items + self.item_graph(self.nodes[self.num_users :])
-
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        users, items = self._vectors(self.sampled)
-        user = F.embedding(batch.users, users)
-        both = torch.cat([batch.positives, batch.negatives])
-        positive, negative = ((user.repeat(2, 1) * F.embedding(both, items)).sum(1)).chunk(2)
-        parts = {"bpr": bpr_loss(positive, negative)}
+        distinct, place = torch.unique(torch.cat([batch.positives, batch.negatives]), return_inverse=True)
+        rows = torch.cat([batch.users, distinct + self.num_users])
+        vectors, _ = self.sampled.propagate_rows(self.nodes, self.layers, rows, hop=self.item_graph)
+        user, items = vectors.tensor_split([len(batch.users)])
+
+        def bpr(items: Tensor) -> Tensor:
+            positive, negative = items.index_select(0, place).chunk(2)
+            return bpr_loss((user * positive).sum(1), (user * negative).sum(1))
+
+        parts = {"bpr": bpr(items)}
         for modality, content in self.content.items():
-            positive, negative = ((user.repeat(2, 1) * content(both)).sum(1)).chunk(2)
-            parts[f"bpr_{modality}"] = self.reg * bpr_loss(positive, negative)
+            parts[f"bpr_{modality}"] = self.reg * bpr(content(distinct))
         return parts
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        return self._vectors(self.graph)
+        users, items = self.graph.propagate(self.nodes, self.layers).tensor_split([self.num_users])
+        return users, items + self.item_graph(self.nodes[self.num_users :])
 
     def export(self) -> dict[str, Tensor]:
         """Adds ``projected_<modality>`` ``(I, D)``, the items' projected features."""

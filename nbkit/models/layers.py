@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,11 +38,11 @@ class FeatureTable(nn.Module):
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """Rows of the given items ``(B, D_m)``, or all ``(I, D_m)``."""
-        return self.table if items is None else F.embedding(items, self.table)
+        return self.table if items is None else self.table.index_select(0, items)
 
 
 class ProjectedFeatures(nn.Module):
-    """A feature table and its linear projection to ``dim``; a batch projects only its distinct items.
+    """A feature table and its linear projection to ``dim``; a batch gives only its distinct items, each projected once.
 
     Shapes: ``forward(items)`` ``(B,) -> (B, dim)``; ``forward()`` ``(I, dim)``.
     """
@@ -54,10 +55,7 @@ class ProjectedFeatures(nn.Module):
         self.project = linear(features.shape[1], dim, generator, bias=bias)
 
     def forward(self, items: Tensor | None = None) -> Tensor:
-        if items is None:
-            return self.project(self.features())
-        distinct, place = torch.unique(items, return_inverse=True)
-        return F.embedding(place, self.project(self.features(distinct)))
+        return self.project(self.features(items))
 
 
 def concatenated(features: Mapping[str, Tensor]) -> Tensor:
@@ -82,13 +80,40 @@ def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
     return torch.stack([r.norm() for r in rows]).sum() / count
 
 
-def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Contrast of rows that belong together against the batch's others, by cosine: ``(B, D)`` twice -> scalar.
+class _InfoNCE(torch.autograd.Function):
+    """Loss and gradients in one pass over chunks of rows: no similarity matrix outlives its chunk."""
 
-    ``-mean_n log softmax_k(cos(a_n, b_k) / τ)[n]``. Source: van den Oord et al., 2018, eq. 4.
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, chunk: int) -> Tensor:
+        total, grad_a, grad_b = a.new_zeros(()), torch.empty_like(a), -a
+        for start in range(0, len(a), chunk):
+            rows, own = a[start : start + chunk], b[start : start + chunk]
+            scores = rows @ b.T  # (chunk, B)
+            log_sum = scores.logsumexp(1)
+            total += (log_sum - (rows * own).sum(1)).sum()
+            share = scores.sub_(log_sum[:, None]).exp_()
+            grad_a[start : start + chunk] = share @ b - own
+            grad_b += share.T @ rows
+        ctx.save_for_backward(grad_a, grad_b)
+        return total / len(a)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_a, grad_b = ctx.saved_tensors
+        scale = gradient / len(grad_a)
+        return scale * grad_a, scale * grad_b, None
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float, *, chunk: int = 2048) -> Tensor:
+    """``-mean_i log( exp(cos(a_i, b_i)/τ) / Σ_j exp(cos(a_i, b_j)/τ) )`` of two views ``(B, D)`` of the same B rows.
+
+    One direction, as papers of the field write it. Memory is ``chunk × B`` floats, however many rows are contrasted.
+    Source: van den Oord et al., 2018, eq. 4.
     """
-    logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
-    return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
+    scale = temperature**-0.5
+    loss: Tensor = _InfoNCE.apply(F.normalize(first, dim=1) * scale, F.normalize(second, dim=1) * scale, chunk)
+    return loss
 
 
 def linear_cka(a: Tensor, b: Tensor) -> Tensor:

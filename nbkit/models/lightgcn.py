@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nbkit.config import Dim, Layers, Weight
@@ -43,21 +42,15 @@ class LightGCN(CollaborativeRecommender):
         self.nodes = node_table(inputs.num_users, inputs.num_items, dim, generator)
         self.graph = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
 
-    def propagated(self) -> Tensor:
-        """Z ``(U + I, D)``."""
-        return self.graph.propagate(self.nodes, self.layers)
-
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        z = self.propagated()
-        # Gathered at once: each gather's gradient is a table as large as z.
         rows = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
-        user, positive, negative = F.embedding(rows, z).chunk(3)
-        ego = F.embedding(rows, self.nodes).chunk(3)
+        z, ego = self.graph.propagate_rows(self.nodes, self.layers, rows)
+        user, positive, negative = z.chunk(3)
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
-            "reg": self.reg * norm_penalty(*ego),
+            "reg": self.reg * norm_penalty(*ego.chunk(3)),
         }
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        users, items = self.propagated().tensor_split([self.num_users])
+        users, items = self.graph.propagate(self.nodes, self.layers).tensor_split([self.num_users])
         return users, items

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nbkit.config import Dim, Weight
@@ -41,9 +40,10 @@ class VBPR(CollaborativeRecommender):
         self.content = ProjectedFeatures(concatenated(inputs.features), dim, generator, trained=train_features)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        user = F.embedding(batch.users, self.users)
-        both = torch.cat([batch.positives, batch.negatives])
-        positive, negative = torch.cat([F.embedding(both, self.items), self.content(both)], dim=1).chunk(2)
+        user = self.users.index_select(0, batch.users)
+        distinct, place = torch.unique(torch.cat([batch.positives, batch.negatives]), return_inverse=True)
+        items = torch.cat([self.items.index_select(0, distinct), self.content(distinct)], dim=1)
+        positive, negative = items.index_select(0, place).chunk(2)
         return {
             "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
             "reg": self.reg * norm_penalty(user, positive, negative),

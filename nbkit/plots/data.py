@@ -100,7 +100,9 @@ def popularity_curve(interactions: pd.DataFrame, *, title: str = "Popularity") -
         hoverinfo="skip",
     )
     text = f"20 % of the items hold {top:.0f} % of the interactions<br>Gini {gini:.2f}"
-    fig.add_annotation(x=20, y=top, text=text, ax=36, ay=34, xanchor="left", yanchor="top", align="left", arrowwidth=1)
+    fig.add_annotation(
+        x=20, y=top, text=text, ax=70, ay=90, xanchor="left", yanchor="middle", align="left", arrowwidth=1
+    )
     fig.update_xaxes(title_text="items, most popular first (%)", range=[0, 100])
     fig.update_yaxes(title_text="interactions held (%)", range=[0, 101])
     return fig.update_layout(title=title)

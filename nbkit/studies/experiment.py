@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,6 @@ from nbkit.data import catalog, corrupt
 from nbkit.data.dataset import MultimodalDataset
 from nbkit.errors import TrainingDivergedError, UserError
 from nbkit.evaluation import final
-from nbkit.evaluation.ranking import scorer
 from nbkit.models.base import Recommender, build_model, model_class
 from nbkit.paths import runs_dir
 from nbkit.runs import RunFolder, run_id
@@ -30,6 +29,7 @@ from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
 _PARTS = ("nbkit.layers", "nbkit.graphs", "nbkit.diffusion", "nbkit.models")
 _CODE = (
     "nbkit.data.sampling",
+    "nbkit.data.sequences",
     "nbkit.training.loop",
     "nbkit.evaluation.ranking",
     "nbkit.evaluation.metrics",
@@ -120,7 +120,7 @@ def run_experiment(
     if test and not (run / final.OPENED).exists():
         with run.hold():
             model, where = load_model(run, dataset), pick_device(device)
-            final.final_test(run, dataset, scorer(model.to(where)), ks=experiment.ks, device=where)
+            final.final_test(run, dataset, model.to(where), ks=experiment.ks, device=where)
     return run
 
 
@@ -164,7 +164,7 @@ def _train(
     run.write_table("history.parquet", pd.DataFrame(result.history))
     if result.status == "stopped":
         return result
-    table = final.per_user_table(view, evaluator, scorer(model), "valid", "train")
+    table = final.per_user_table(view, evaluator, model, "valid", "train")
     run.write_table(final.PER_USER, table)
     with torch.inference_mode():
         run.write_arrays(
@@ -202,8 +202,3 @@ def load_model(run: RunFolder, dataset: MultimodalDataset | None = None) -> Reco
     model = experiment.build(dataset)
     load_weights(model, run / "model.safetensors")
     return model.eval()
-
-
-def with_seeds(experiment: Experiment, seeds: Sequence[int]) -> list[Experiment]:
-    """The same experiment once for each seed."""
-    return [replace(experiment, seed=seed) for seed in seeds]

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from nbkit.data.dataset import TrainingView
+from nbkit.data.sequences import Past, joined
 from nbkit.evaluation.ranking import PairTable, rank, scorer
 from nbkit.models.base import Recommender
 
@@ -17,13 +18,15 @@ def recommendations(model: Recommender, data: TrainingView, users: Sequence[int]
     """Best ``k`` unseen items of users by row number (None: all), one row an item.
 
     Columns: user_id, rank from 1, item_id, title where items have one, score. Items of a user's training and
-    validation interactions are no candidates; a user who has seen nearly all gets fewer rows.
+    validation interactions are no candidates, and the history that a sequential model reads; a user who has seen
+    nearly all gets fewer rows.
     """
     where = next(model.parameters()).device
     chosen = torch.tensor(range(data.num_users) if users is None else list(users), device=where)
     seen = [PairTable(part.pairs(), data.num_users, where) for part in (data.train, data.valid)]
+    score = scorer(model, Past(data, joined(data.train, data.valid)))
     with torch.inference_mode():
-        parts = [[t.cpu().numpy() for t in part] for part in rank(scorer(model), chosen, k, seen, data.num_items)]
+        parts = [[t.cpu().numpy() for t in part] for part in rank(score, chosen, k, seen, data.num_items)]
     rows, items, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     user, place = np.nonzero(items >= 0)
     item = items[user, place]

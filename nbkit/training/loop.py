@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from nbkit import repro
 from nbkit.config import Range
 from nbkit.data.dataset import TrainingView
-from nbkit.data.sampling import Batch, TripleSampler
+from nbkit.data.sampling import Batch, Sampler
 from nbkit.errors import TrainingDivergedError, UserError, nearest
 from nbkit.models.base import Recommender
 from nbkit.training.callbacks import Callback
@@ -26,7 +26,7 @@ class TrainSettings:
     """How a model is fitted; the defaults are MMRec's, with selection on the unrounded validation metric."""
 
     epochs: Annotated[int, Range(1, 100_000), "most epochs"] = 1000
-    batch_size: Annotated[int, Range(1), "triples a step B"] = 2048
+    batch_size: Annotated[int, Range(1), "training examples a step B"] = 2048
     lr: Annotated[float, Range(0, 10), "Adam's step size"] = 1e-3
     lr_decay: Annotated[float, Range(0, 1), "factor on lr every lr_decay_epochs"] = 1.0
     lr_decay_epochs: Annotated[int, Range(1), "epochs between two factors"] = 50
@@ -46,14 +46,6 @@ class FitResult:
     history: list[dict[str, float]]
     best_epoch: int
     best_score: float | None
-
-
-class Sampler(Protocol):
-    """Anything that deals an epoch's batches."""
-
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]: ...
-
-    def steps(self, batch_size: int) -> int: ...
 
 
 Validate = Callable[[Recommender], Mapping[str, float]]
@@ -157,8 +149,7 @@ def fit(
     where = pick_device(device)
     model.to(where)
     if sampler is None:
-        view = data.sealed()
-        sampler = TripleSampler(torch.from_numpy(view.train.pairs()).to(where), view.num_users, view.num_items)
+        sampler = model.sampler(data.sealed(), where)
     optimizer = make_optimizer(model, settings)
     generator = repro.generator(seed, "training", where.type)
     state = FitState()

@@ -62,22 +62,27 @@ def test_rows_of_masked_items_end_in_minus_one():
     assert values.tolist() == [[3.0, 1.0, -torch.inf, -torch.inf, -torch.inf]]
 
 
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
-def test_hits_are_held_out_items_and_excluded_pairs_never_show(seed):
-    rng = np.random.default_rng(seed)
-    kind = rng.choice(4, (8, 11), p=[0.5, 0.2, 0.1, 0.2])
-    train, valid, test = (np.argwhere(kind == n) for n in (1, 2, 3))
-    if not len(test):
+@given(world=worlds(), seed=st.integers(0, 10_000), k=st.integers(1, 15), chunk=st.integers(1, 10))
+@settings(max_examples=150, deadline=None)
+def test_hits_are_where_a_full_sort_has_the_held_out_items(world, seed, k, chunk):
+    scores, mask = world
+    held = np.argwhere(np.random.default_rng(seed).random(scores.shape) < 0.3)
+    if not len(held):
         return
-    scores = torch.from_numpy(rng.normal(size=(8, 11)))
-    ranking = Evaluator(test, [train, valid], 8, 11, ks=[4]).rank(lambda u: scores[u].clone())
-    held, hidden = {tuple(p) for p in test}, {tuple(p) for p in np.concatenate([train, valid])}
-    for user, items, hits, relevant in zip(ranking.users, ranking.items, ranking.hits, ranking.relevant, strict=True):
-        pairs = [(int(user), int(i)) for i in items]
-        assert [p in held for p in pairs] == hits.tolist()
-        assert not set(pairs) & hidden
-        assert relevant == sum(u == int(user) for u, _ in held)
+    evaluator = Evaluator(held, [mask], *scores.shape, ks=[k], chunk=chunk)
+    hits = evaluator.hits(lambda u: torch.from_numpy(scores)[u].clone())
+    lists = brute_force(scores, {tuple(p) for p in mask}, k)
+    wanted = {tuple(p) for p in held}
+    expected = [[(user, item) in wanted for item in lists[user]] for user in evaluator.users.tolist()]
+    assert hits.tolist() == expected
+    assert evaluator.relevant.tolist() == [sum(u == user for u, _ in wanted) for user in evaluator.users.tolist()]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, -torch.inf])
+def test_an_item_without_a_score_is_no_hit(broken):
+    evaluator = Evaluator(np.array([[0, 1], [0, 2]]), [], 1, 3, ks=[3])
+    hits = evaluator.hits(lambda u: torch.tensor([[1.0, broken, 0.5]]))
+    assert hits.tolist() == [[False, True, False]]
 
 
 def test_users_without_a_held_out_item_are_not_ranked():

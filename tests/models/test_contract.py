@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from nbkit import repro
-from nbkit.config import settings_of
-from nbkit.data.sampling import Batch, TripleSampler
+from nbkit.config import check, settings_of
 from nbkit.errors import UserError
 from nbkit.evaluation.final import validation_evaluator
 from nbkit.evaluation.ranking import scorer
-from nbkit.models.base import CollaborativeRecommender, Inputs, Recommender, build_model, registry
+from nbkit.models.base import Inputs, Past, Recommender, SequentialRecommender, build_model, registry
 from nbkit.training.checkpoint import load_weights, save_weights, snapshot
 from nbkit.training.loop import TrainSettings, fit, make_optimizer, train_epoch
 
@@ -27,13 +26,13 @@ def build(name, data, seed=0, **settings) -> Recommender:
     return build_model(name, data.sealed(), settings, repro.generator(seed, "weights"))
 
 
-def batches(data, seed=0, device="cpu"):
-    sampler = TripleSampler(torch.from_numpy(data.train.pairs()).to(device), data.num_users, data.num_items)
-    return sampler.epoch(64, repro.generator(seed, "training", device))
+def batches(model, data):
+    return model.sampler(data.sealed()).epoch(64, repro.generator(0, "training"))
 
 
-def one_batch(data, seed=0, device="cpu") -> Batch:
-    return next(batches(data, seed, device))
+def score_of(model, data):
+    """Scores of users ``(B,) -> (B, I)``, from all their training events where the model reads histories."""
+    return scorer(model, Past(data.sealed(), data.train))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -58,11 +57,10 @@ def test_losses_fall(name, world):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_batch_scores_as_its_users_do_one_by_one(name, world):
-    model = build(name, world).eval()
-    users = torch.tensor([3, 0, 17])
-    with torch.inference_mode():
-        together = model.score(users)
-        alone = torch.cat([model.score(users[n : n + 1]) for n in range(3)])
+    model = build(name, world)
+    users, score = torch.tensor([3, 0, 17]), score_of(model, world)
+    together = score(users)
+    alone = torch.cat([score(users[n : n + 1]) for n in range(3)])
     assert together.shape == (3, world.num_items)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
 
@@ -74,10 +72,9 @@ def test_saved_weights_give_the_same_scores(name, world, tmp_path):
     save_weights(tmp_path / "model.safetensors", snapshot(model))
     other = build(name, world, seed=1)
     users = torch.arange(world.num_users)
-    with torch.inference_mode():
-        assert not torch.equal(scorer(other)(users), scorer(model)(users))
-        load_weights(other, tmp_path / "model.safetensors")
-        assert torch.equal(scorer(other)(users), scorer(model)(users))
+    assert not torch.equal(score_of(other, world)(users), score_of(model, world)(users))
+    load_weights(other, tmp_path / "model.safetensors")
+    assert torch.equal(score_of(other, world)(users), score_of(model, world)(users))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,7 +84,7 @@ def test_every_parameter_is_optimised_and_receives_gradient(name, world):
     optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert optimised == {id(p) for p in model.parameters()}
     before = snapshot(model)
-    train_epoch(model, batches(world), optimizer, loss_scale={})
+    train_epoch(model, batches(model, world), optimizer, loss_scale={})
     for parameter, value in model.named_parameters():
         assert value.grad is not None, parameter
         assert value.grad.abs().sum() > 0, parameter
@@ -97,19 +94,18 @@ def test_every_parameter_is_optimised_and_receives_gradient(name, world):
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation_draws_nothing_and_repeats_exactly(name, world):
     model = build(name, world)
-    train_epoch(model, batches(world), make_optimizer(model, TrainSettings()), loss_scale={})
+    train_epoch(model, batches(model, world), make_optimizer(model, TrainSettings()), loss_scale={})
     users = torch.arange(world.num_users)
-    with torch.inference_mode():
-        first = scorer(model)(users)
-        torch.rand(7)
-        assert torch.equal(first, scorer(model)(users))
+    first = score_of(model, world)(users)
+    torch.rand(7)
+    assert torch.equal(first, score_of(model, world)(users))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_draw_comes_from_the_global_generator(name, world):
     state = torch.get_rng_state()
     model = build(name, world)
-    train_epoch(model, batches(world), make_optimizer(model, TrainSettings()), loss_scale={})
+    train_epoch(model, batches(model, world), make_optimizer(model, TrainSettings()), loss_scale={})
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -130,7 +126,8 @@ def test_works_with_any_number_of_modalities_or_says_why_not(name, modalities, m
         with pytest.raises(UserError, match="needs item features"):
             build(name, data)
         return
-    losses = build(name, data).losses(one_batch(data))
+    model = build(name, data)
+    losses = model.losses(next(batches(model, data)))
     assert losses
     assert all(part.ndim == 0 and torch.isfinite(part) for part in losses.values())
 
@@ -139,22 +136,23 @@ def test_works_with_any_number_of_modalities_or_says_why_not(name, modalities, m
 def test_strangers_without_training_pairs_get_finite_scores(name, world):
     stranger, train = 5, world.train
     data = world.replace(train=train.take((train.user != stranger) & (train.item != 9)))
-    with torch.inference_mode():
-        assert torch.isfinite(build(name, data).eval().score(torch.tensor([stranger]))).all()
+    assert torch.isfinite(score_of(build(name, data), data)(torch.tensor([stranger]))).all()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_embeddings_explain_the_scores(name, world):
     model = build(name, world).eval()
-    if not isinstance(model, CollaborativeRecommender):
-        pytest.fail("this suite needs an `encode` case for sequential models")
-    with torch.inference_mode():
-        users, items = model.embeddings()
+    users = torch.arange(world.num_users)
+    with torch.no_grad():
         exported = model.export()
-    assert users.shape[0] == world.num_users
-    assert items.shape == (world.num_items, users.shape[1])
-    expected = exported["user"].detach() @ exported["item"].detach().T
-    torch.testing.assert_close(scorer(model)(torch.arange(world.num_users)), expected)
+        if isinstance(model, SequentialRecommender):
+            moments = torch.full((world.num_users,), world.train.timestamp.max() + 1)
+            user = model.encode(model.histories(world, world.train).before(users, moments))
+        else:
+            user = exported["user"]
+    assert user.shape == (world.num_users, exported["item"].shape[1])
+    assert exported["item"].shape[0] == world.num_items
+    torch.testing.assert_close(score_of(model, world)(users), user @ exported["item"].T)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -166,6 +164,12 @@ def test_a_model_says_where_it_comes_from_and_what_may_be_set(name):
     for setting in settings_of(cls).values():
         assert setting.help, setting.name
         assert not setting.required, setting.name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_preset_is_settings_that_the_model_accepts(name):
+    for data, preset in registry()[name].presets.items():
+        check(registry()[name], preset, where=f"preset {data}")
 
 
 def test_a_model_is_given_nothing_that_is_held_out(world):

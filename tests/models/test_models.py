@@ -48,7 +48,20 @@ def test_lightgcn_equals_pytorch_geometrics(world):
     oracle = Oracle(world.num_users + world.num_items, 8, 3, alpha=1 / 4)
     oracle.embedding.weight = model.nodes
     expected = oracle.get_embedding(torch.cat([edges, edges.flip(0)], dim=1))
-    torch.testing.assert_close(model.propagated(), expected)
+    torch.testing.assert_close(torch.cat(model.embeddings()), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("bpr", {}), ("lightgcn", {}), ("vbpr", {}), ("freedom", {"edge_dropout": 0.0})]
+)
+def test_training_ranks_a_batch_with_the_vectors_that_evaluation_uses(name, settings, world):
+    model, pairs = build(name, world, **settings), torch.from_numpy(world.train.pairs())
+    users, positives, negatives = pairs[:50, 0], pairs[:50, 1], (pairs[:50, 1] + 1) % world.num_items
+    user, item = model.embeddings()
+    margin = (user[users] * (item[positives] - item[negatives])).sum(1)
+    expected = -torch.nn.functional.logsigmoid(margin).mean()
+    loss = model.losses(Batch(users, positives, negatives, repro.generator(0, "training")))["bpr"]
+    torch.testing.assert_close(loss, expected)
 
 
 def test_vbpr_scores_by_item_vector_and_projected_features(world):

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 
 from nbkit import repro
 from nbkit.errors import TrainingDivergedError, UserError
+from nbkit.evaluation.final import validation_evaluator
 from nbkit.evaluation.ranking import scorer
 from nbkit.models.bpr import BPR
 from nbkit.studies import compare
-from nbkit.studies.experiment import Experiment, Noise, load_model, run_experiment, with_seeds
+from nbkit.studies.experiment import Experiment, Noise, load_model, run_experiment
 from nbkit.studies.store import RunStore, flatten
 from nbkit.training.callbacks import Callback, Stop
 from nbkit.training.loop import TrainSettings
@@ -56,6 +59,14 @@ def test_a_run_keeps_all_that_the_design_promises(run, world):
     assert environment["dataset"]["data"] == world.fingerprint
     assert environment["versions"]["torch"] == torch.__version__
     assert set(done.read_json("metrics.json")["test"]) == {"train", "train+valid"}
+
+
+def test_a_run_of_a_sequential_model_is_kept_tested_and_loaded_as_any_other(run, world):
+    done = run("sasrec", test=True)
+    assert set(done.read_arrays("embeddings.npz")) == {"item"}
+    assert set(done.read_json("metrics.json")["test"]) == {"train", "train+valid"}
+    means = validation_evaluator(world, ks=[20])(load_model(done, world))
+    assert means["ndcg@20"] == pytest.approx(done.read_json("metrics.json")["valid"]["train"]["ndcg@20"], abs=1e-12)
 
 
 def test_the_same_experiment_is_computed_once(run):
@@ -220,7 +231,7 @@ def test_a_sealed_test_split_cannot_be_compared(run):
 
 
 def test_seeds_make_experiments_of_their_own(world):
-    assert len({e.run_id(world) for e in with_seeds(experiment(), range(3))}) == 3
+    assert len({replace(experiment(), seed=seed).run_id(world) for seed in range(3)}) == 3
 
 
 def test_nested_settings_flatten_to_dotted_names():

@@ -103,12 +103,12 @@ def vary(card: Card, attribute: str) -> list[Card]:
 
 def contact_sheet(table: pd.DataFrame, n: int = 24, columns: int = 6) -> str:
     """The first ``n`` rows of an item table (``title``, ``image``) as one SVG, titles below the pictures."""
-    cell, caption, gap = 160, 56, 12
+    cell, caption, gap = 126, 68, 12  # six fit a notebook beside its file list
     parts = []
     for k, (title, image) in enumerate(zip(table["title"][:n], table["image"][:n], strict=True)):
         x, y = gap + (k % columns) * (cell + gap), gap + (k // columns) * (cell + caption)
         parts.append(str(image).replace("<svg ", f'<svg x="{x}" y="{y}" width="{cell}" height="{cell}" ', 1))
-        lines = textwrap.wrap(str(title), 30)[:3]
+        lines = textwrap.wrap(str(title), 23)[:4]
         spans = "".join(f'<tspan x="{x}" dy="13">{escape(line)}</tspan>' for line in lines)
         parts.append(f'<text x="{x}" y="{y + cell + 3}">{spans}</text>')
     width = gap + columns * (cell + gap)
