@@ -69,6 +69,26 @@ def code_version(*modules: str) -> str:
 
 
 @cache
+def modules_behind(module: str, rooms: tuple[str, ...]) -> tuple[str, ...]:
+    """The module and every module of the given packages that it imports, directly or not, in order of name."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        name = left.pop()
+        inside = any(name == room or name.startswith(f"{room}.") for room in rooms)
+        if name in found or not inside or importlib.util.find_spec(name) is None:
+            continue
+        found.add(name)
+        origin = importlib.util.find_spec(name).origin  # type: ignore[union-attr]
+        for node in ast.walk(ast.parse(Path(str(origin)).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                left.append(node.module)
+    return tuple(sorted(found))
+
+
+@cache
 def git_sha(folder: str = ".") -> str:
     """The commit that is checked out in ``folder``, with ``+`` behind it where files differ; empty outside git."""
     try:

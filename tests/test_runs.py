@@ -12,7 +12,7 @@ import pytest
 
 from nbkit.errors import RunBusyError, UserError
 from nbkit.paths import writable_folder, write_atomic
-from nbkit.repro import code_version, generator
+from nbkit.repro import code_version, generator, modules_behind
 from nbkit.runs import RunFolder, run_id
 
 
@@ -172,3 +172,10 @@ def test_generators_for_different_purposes_are_independent():
     draws = {tuple(generator(s, p).get_state()[:64].tolist()) for s in (0, 1) for p in ("weights", "training")}
     assert len(draws) == 4
     assert generator(3, "weights").initial_seed() == generator(3, "weights").initial_seed()
+
+
+def test_the_code_behind_a_model_is_what_it_imports_directly_or_not():
+    behind = modules_behind("nbkit.models.jbm_diff", ("nbkit.layers", "nbkit.diffusion", "nbkit.models"))
+    assert {"nbkit.models.jbm_diff", "nbkit.models.chains", "nbkit.models.base", "nbkit.models.layers"} <= set(behind)
+    assert {"nbkit.diffusion.schedules", "nbkit.layers"} <= set(behind)  # two imports away
+    assert not {"nbkit.models.bpr", "nbkit.errors", "nbkit.graphs", "nbkit.diffusion"} & set(behind)

@@ -119,6 +119,13 @@ class Recommender(nn.Module, ABC):
         ``past`` is what may be seen of the users; a model that reads no histories does without.
         """
 
+    def diagnostics(self) -> dict[str, float]:
+        """Numbers about the inside of the model, put into each epoch's row of the history; nothing by default.
+
+        Asked for after the epoch's last step, in evaluation mode and without gradient.
+        """
+        return {}
+
     def export(self) -> dict[str, Tensor]:
         """Named arrays that a viewer may want kept with the run (embeddings, projected features)."""
         return {}

@@ -114,3 +114,13 @@ def info_nce(first: Tensor, second: Tensor, temperature: float, *, chunk: int = 
     scale = temperature**-0.5
     loss: Tensor = _InfoNCE.apply(F.normalize(first, dim=1) * scale, F.normalize(second, dim=1) * scale, chunk)
     return loss
+
+
+def linear_cka(a: Tensor, b: Tensor) -> Tensor:
+    """Likeness of two tables of the same rows, ``(I, D)`` and ``(I, D')``, 0 … 1 whatever their rotation and scale.
+
+    Source: Kornblith et al., ICML 2019, eq. 4; a constant table is like nothing.
+    """
+    a, b = a - a.mean(0), b - b.mean(0)
+    cross, own = (a.T @ b).square().sum(), (a.T @ a).norm() * (b.T @ b).norm()
+    return cross / own.clamp(min=torch.finfo(own.dtype).tiny)

@@ -25,15 +25,9 @@ from nbkit.training.checkpoint import load_weights, save_weights, snapshot
 from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
 
 # What decides a run's numbers besides its settings: a change in the syntax of any of these gives new run ids.
+# Whatever of these rooms a model imports counts for it, and these modules count for every model.
+_PARTS = ("nbkit.layers", "nbkit.graphs", "nbkit.diffusion", "nbkit.models")
 _CODE = (
-    "nbkit.models.base",
-    "nbkit.models.layers",
-    "nbkit.models.attention",
-    "nbkit.layers",
-    "nbkit.graphs",
-    "nbkit.diffusion.schedules",
-    "nbkit.diffusion.process",
-    "nbkit.diffusion.denoisers",
     "nbkit.data.sampling",
     "nbkit.data.sequences",
     "nbkit.training.loop",
@@ -84,7 +78,7 @@ class Experiment:
 
     def code_version(self) -> str:
         """The version of the code that computes this experiment."""
-        return repro.code_version(model_class(self.model).__module__, *_CODE)
+        return repro.code_version(*repro.modules_behind(model_class(self.model).__module__, _PARTS), *_CODE)
 
     def run_id(self, dataset: MultimodalDataset) -> str:
         """The identity of this experiment on this data; where the data lies does not count."""

@@ -220,6 +220,9 @@ def _one_epoch(
         raise TrainingDivergedError(f"epoch {state.epoch + 1}: {error}") from None
     state.epoch += 1
     row = {"epoch": state.epoch, **means, "lr": lr, "seconds": time.perf_counter() - begin}
+    model.eval()
+    with torch.no_grad():
+        row |= {f"diagnostic_{name}": value for name, value in model.diagnostics().items()}
     if validate is not None and (state.epoch % settings.eval_every == 0 or state.epoch == settings.epochs):
         begin = time.perf_counter()
         scores = validate(model)

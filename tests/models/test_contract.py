@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,9 +41,12 @@ def test_planted_structure_is_found(name, device, world):
     model = build(name, world)
     evaluator = validation_evaluator(world, ks=[2], device=device)
     untrained = evaluator(model.to(device))["recall@2"]
-    fit(model, world, QUICK, seed=0, device=device)
-    # Two of 26 unseen items are the user's held-out ones: chance is .08, what propagation alone finds is more.
-    assert evaluator(model)["recall@2"] > max(0.8, untrained)
+    fit(model, world, replace(QUICK, metric="recall@2"), seed=0, validate=evaluator, device=device)
+    found = evaluator(model)["recall@2"]
+    # Two of 26 unseen items are the user's held-out ones: chance is .08, what propagation alone finds is more; a model
+    # that finds all of them by the features alone can win nothing more, and must keep it.
+    assert found > 0.8
+    assert found > untrained or untrained == 1
 
 
 @pytest.mark.parametrize("name", MODELS)

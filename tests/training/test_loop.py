@@ -61,6 +61,20 @@ def test_a_killed_and_resumed_fit_equals_an_uninterrupted_one_bit_for_bit(name, 
         assert torch.equal(value, again.state_dict()[parameter]), parameter
 
 
+def test_what_a_model_says_of_itself_reaches_the_history_and_changes_nothing(world):
+    plain, told, seen = build("bpr", world), build("bpr", world), []
+
+    def diagnostics():
+        seen.append((told.training, torch.is_grad_enabled()))
+        return {"norm": float(told.users.norm())}
+
+    told.diagnostics = diagnostics
+    rows, with_norm = (without_clock(fit(m, world, SMALL, seed=0, device="cpu").history) for m in (plain, told))
+    assert [row.pop("diagnostic_norm") for row in with_norm][-1] == told.users.norm().item()
+    assert with_norm == rows
+    assert seen == [(False, False)] * SMALL.epochs
+
+
 def test_the_model_ends_with_the_weights_of_its_best_epoch(world):
     def peak_at_three():
         scores = iter([0.1, 0.2, 0.9, 0.5, 0.4, 0.3])
