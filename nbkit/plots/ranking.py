@@ -151,7 +151,9 @@ def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost
             hovertemplate="%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>%{x:.3s} s"
             "<br>%{customdata[2]:,} weights",
         )
-    fig.update_xaxes(title_text="training time (s, logarithmic)", type="log", dtick=1, minor={"ticks": "outside"})
+    ticks = [digit * 10.0**decade for decade in range(-3, 7) for digit in (1, 2, 5)]
+    labels = [f"{tick:,g}" for tick in ticks]  # plotly writes 2,000 as a small 2 there
+    fig.update_xaxes(title_text="training time (s, logarithmic)", type="log", tickvals=ticks, ticktext=labels)
     fig.update_yaxes(title_text=f"{metric_label(metric)}, mean over users")
     legend = {"title": {"text": "area: number of weights", "font": {"size": 12}}, "itemsizing": "constant"}
     return fig.update_layout(title=title, legend=legend, showlegend=True)

@@ -100,7 +100,9 @@ class Training:
 
     def __init__(self, experiment: Experiment, *, button: bool = True, **options: Any) -> None:
         self._stop = Stop()
-        self.state = TrainingState(title=experiment.model, metric=experiment.training.metric)
+        self.state = TrainingState(
+            title=f"{experiment.model}, seed {experiment.seed},", metric=experiment.training.metric
+        )
         self._callbacks = [self.state, TrainingView(self.state, self._stop, button=button), self._stop]
         self._outcome: RunFolder | BaseException | None = None
         self._thread = threading.Thread(target=self._work, args=(experiment, options), daemon=True)
@@ -149,4 +151,4 @@ def train(experiment: Experiment, *, interactive: bool | None = None, **options:
     """
     if interactive if interactive is not None else not headless():
         return Training(experiment, button=False, **options).result()
-    return run_experiment(experiment, callbacks=[LogProgress(experiment.model)], **options)
+    return run_experiment(experiment, callbacks=[LogProgress(f"{experiment.model} seed {experiment.seed}")], **options)
