@@ -38,7 +38,7 @@ def test_the_bar_says_how_far_and_how_well():
 def test_watched_and_headless_training_give_the_same_run(world, tmp_path, capsys):
     watched = train(experiment(), dataset=world, root=tmp_path / "a", interactive=True)
     inline = train(experiment(), dataset=world, root=tmp_path / "b", interactive=False)
-    assert "bpr: finished after 3 epochs" in capsys.readouterr().err
+    assert "bpr seed 0: finished after 3 epochs" in capsys.readouterr().err
     assert watched.id == inline.id
     assert (watched / "model.safetensors").read_bytes() == (inline / "model.safetensors").read_bytes()
 
