@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -39,8 +39,25 @@ class Stream:
     behaviors: Tensor
     mask: Tensor
 
+    def take(self, rows: Tensor) -> Stream:
+        """Some rows, padded to the longest of them."""
+        mask = self.mask[rows]
+        late = slice(-_longest(mask), None)
+        return Stream(self.items[rows, late], self.behaviors[rows, late], mask[:, late])
+
 
 History = Mapping[str, Stream]  # by name: all, shallow, deep
+
+
+def _longest(mask: Tensor) -> int:
+    return max(1, int(mask.sum(1).max())) if len(mask) else 1
+
+
+def alike(history: History, size: int) -> list[tuple[Tensor, History]]:
+    """Rows with like numbers of events, at most ``size`` at a time: which rows, and their streams with less padding."""
+    events = torch.stack([stream.mask.sum(1) for stream in history.values()]).sum(0)
+    groups = events.argsort(stable=True).split(size)
+    return [(rows, {name: stream.take(rows) for name, stream in history.items()}) for rows in groups]
 
 
 class Timeline:
@@ -82,8 +99,7 @@ class Timeline:
             mask = mask & (items != without[:, None])
             kept = mask.int().argsort(dim=1, stable=True)[:, -length:]
             place, mask, items = place.gather(1, kept), mask.gather(1, kept), items.gather(1, kept)
-        longest = int(mask.sum(1).max()) if len(mask) else 0
-        place, mask, items = (column[:, -max(1, longest) :] for column in (place, mask, items))
+        place, mask, items = (column[:, -_longest(mask) :] for column in (place, mask, items))
         return Stream(items * mask, self.behaviors[place] * mask, mask)
 
 
@@ -166,6 +182,16 @@ class Past:
     data: TrainingView
     events: Interactions
     held_out: Interactions | None = None
+    _prepared: dict[tuple[object, ...], Histories] = field(default_factory=dict, init=False, repr=False)
+
+    def histories(self, streams: tuple[str, ...], deep: str, length: int, device: torch.device) -> Histories:
+        """The streams of what may be seen, sorted once however often they are asked for."""
+        key = (streams, deep, length, device)
+        if key not in self._prepared:
+            self._prepared[key] = Histories(
+                self.data, self.events, streams=streams, deep=deep, length=length, device=device
+            )
+        return self._prepared[key]
 
     @cached_property
     def moments(self) -> np.ndarray:

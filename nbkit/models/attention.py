@@ -41,9 +41,10 @@ class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)), each with dropout before it is added.
 
     A place reads the places that hold an event (``causal``: none later than itself) and always itself, so that padding
-    is read by nobody and an empty history is no division by zero.
+    is read by nobody and an empty history is no division by zero. ``last`` asks for the last place alone.
 
-    Shapes: ``x`` ``(B, L, D)``, ``mask`` ``(B, L)`` bool -> ``(B, L, D)``. Source: Kang & McAuley, ICDM 2018, eq. 2-4.
+    Shapes: ``x`` ``(B, L, D)``, ``mask`` ``(B, L)`` bool -> ``(B, L, D)``, of the last place ``(B, 1, D)``.
+    Source: Kang & McAuley, ICDM 2018, eq. 2-4.
     """
 
     def __init__(self, dim: int, heads: int, generator: torch.Generator) -> None:
@@ -58,6 +59,7 @@ class TransformerBlock(nn.Module):
         mask: Tensor,
         *,
         causal: bool = False,
+        last: bool = False,
         rate: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -66,7 +68,8 @@ class TransformerBlock(nn.Module):
         if causal:
             allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         allowed = allowed | torch.eye(length, dtype=torch.bool, device=x.device)
-        normed = self.norms[0](x)
-        x = x + dropout(self.attention(normed, normed, allowed), rate, generator)
+        normed, asked = self.norms[0](x), slice(-1 if last else 0, None)
+        read = self.attention(normed[:, asked], normed, allowed[:, asked])
+        x = x[:, asked] + dropout(read, rate, generator)
         forward = self.outer(dropout(F.relu(self.inner(self.norms[1](x))), rate, generator))
         return x + dropout(forward, rate, generator)

@@ -194,7 +194,7 @@ class SequentialRecommender(Recommender):
         if past is None:
             raise ValueError(f"model {self.name} ranks from histories; expected what may be seen of the users")
         items = self.item_table()
-        histories = self.histories(past.data, past.events, items.device)
+        histories = past.histories(self.streams, self.deep, self.length, items.device)
         moments = torch.from_numpy(past.moments).to(items.device)
 
         def score(users: Tensor) -> Tensor:

@@ -11,21 +11,22 @@ from torch import Tensor, nn
 from nbkit.models.attention import Attention, TransformerBlock
 
 COMMON = ("common",)
-Tokens = dict[str, Tensor]  # by modality (2B, L, D): of B users the shallow events, then of the same the deep ones
+Tokens = dict[tuple[str, str], Tensor]  # (behaviour, modality) -> (B, L, D), L that of the behaviour's stream
+Masks = dict[str, Tensor]  # behaviour -> (B, L) bool, whether there is an event
 Opinions = dict[tuple[str, ...], Tensor]  # COMMON, or (behaviour, modality) -> (B, D)
 
 
 class Experts(nn.Module):
     """One expert for what behaviours have in common, one for each modality (ids are one), shared by behaviours.
 
-    Shapes: tokens ``(2B, L, D)`` by modality, mask ``(2B, L)`` -> ``(B, D)`` by name.
+    Shapes: tokens ``(B, L, D)`` by behaviour and modality, masks ``(B, L)`` by behaviour -> ``(B, D)`` by name.
     """
 
     def __init__(
         self, names: list[str], kinds: tuple[str, ...], dim: int, heads: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.kinds, self.norm = kinds, nn.LayerNorm(dim)
+        self.names, self.kinds, self.norm = names, kinds, nn.LayerNorm(dim)
         if "common" in kinds:
             self.null = nn.Parameter(0.02 * torch.randn(dim, generator=generator))
             self.attention, self.common = Attention(dim, heads, generator), TransformerBlock(dim, heads, generator)
@@ -33,20 +34,21 @@ class Experts(nn.Module):
             self.specific = nn.ModuleDict({n: TransformerBlock(dim, heads, generator) for n in names})
 
     def forward(
-        self, tokens: Tokens, mask: Tensor, rate: float = 0.0, generator: torch.Generator | None = None
+        self, tokens: Tokens, masks: Masks, rate: float = 0.0, generator: torch.Generator | None = None
     ) -> Opinions:
         experts: Opinions = {}
         if "common" in self.kinds:
-            shallow, deep = torch.cat([*tokens.values()], dim=1).chunk(2)  # (B, ML, D)
-            there, valid = mask.repeat(1, len(tokens)).chunk(2)
+            shallow, deep = (torch.cat([tokens[b, n] for n in self.names], dim=1) for b in masks)  # (B, ML, D)
+            there, valid = (mask.repeat(1, len(self.names)) for mask in masks.values())
             keys = torch.cat([self.null.expand(len(deep), 1, -1), deep], dim=1)
             allowed = F.pad(valid, (1, 0), value=True)[:, None].expand(-1, there.shape[1], -1)
             h = self.common(shallow + self.attention(shallow, keys, allowed), there, rate=rate, generator=generator)
             experts[COMMON] = self.norm((h * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp(min=1))
         if "specific" in self.kinds:
             for name, block in self.specific.items():
-                last = self.norm(block(tokens[name], mask, rate=rate, generator=generator)[:, -1])
-                experts["shallow", name], experts["deep", name] = last.chunk(2)
+                for b, mask in masks.items():
+                    read = block(tokens[b, name], mask, last=True, rate=rate, generator=generator)
+                    experts[b, name] = self.norm(read[:, 0])
         return experts
 
 

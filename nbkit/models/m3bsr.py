@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -9,15 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nbkit.config import Dim, Range, Rate, Weight
-from nbkit.data.sequences import RAREST, Deep, Length, Predict
+from nbkit.data.sequences import RAREST, Deep, Length, Predict, alike
 from nbkit.diffusion.denoisers import SequenceDenoiser
-from nbkit.diffusion.process import GaussianDiffusion, standard_normal
+from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standard_normal
 from nbkit.diffusion.schedules import linear_beta
-from nbkit.errors import UserError
+from nbkit.errors import UserError, nearest
 from nbkit.models.attention import dropout
 from nbkit.models.base import Batch, History, Inputs, Paper, SequentialRecommender
-from nbkit.models.experts import COMMON, Experts, Opinions, Tokens, push_loss
+from nbkit.models.experts import COMMON, Experts, Masks, Opinions, Tokens, push_loss
 from nbkit.models.layers import ProjectedFeatures, embedding, linear
+
+ROWS = 256  # histories read at a time on a CPU: enough for BLAS, few enough for the cache
 
 
 class ConditionalDenoiser(nn.Module):
@@ -41,11 +44,11 @@ class ConditionalDenoiser(nn.Module):
         return clean * (bound / clean.norm(dim=2, keepdim=True).clamp(min=bound))  # no longer than a normed token
 
     def loss(self, h: Tensor, mask: Tensor, condition: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean of (ε - ε̂)² over channels and places that hold an event, at a random t for each row."""
+        """(ε - ε̂)², the mean over channels, summed over places that hold an event, at a random t for each row."""
         h, condition = h.detach(), condition.detach()
         t, eps = self.process.draw_steps(generator, len(h)), standard_normal(h, generator)
         predicted = self.network(self.process.q_sample(h, t, eps), t, condition, valid=valid)
-        return ((eps - predicted).square().mean(2) * mask).sum() / mask.sum().clamp(min=1)
+        return ((eps - predicted).square().mean(2) * mask).sum()
 
 
 class M3BSR(SequentialRecommender):
@@ -139,45 +142,74 @@ class M3BSR(SequentialRecommender):
         if experts == "both":
             self.gate = linear(3 * dim, dim, generator)
 
+    def lookup(self, history: History) -> tuple[dict[str, Tensor], History]:
+        """x_m of the distinct items of both streams ``(n, D)``, each projected once, and streams that name its rows."""
+        streams = [history[b] for b in self.streams]
+        distinct, place = torch.unique(torch.cat([s.items.flatten() for s in streams]), return_inverse=True)
+        x = {"id": self.items.index_select(0, distinct) * self.items.shape[1] ** 0.5}
+        x |= {m: content(distinct) for m, content in self.content.items()}
+        places = place.split([s.items.numel() for s in streams])
+        pairs = zip(self.streams, streams, places, strict=True)
+        return x, {b: replace(s, items=p.view_as(s.items)) for b, s, p in pairs}
+
     def tokens(
-        self, history: History, generator: torch.Generator | None = None, noise: dict[str, Tensor] | None = None
-    ) -> tuple[Tokens, Tensor]:
-        """Denoised tokens by modality ``(2B, L, D)``, shallow rows first, and which are events ``(2B, L)``.
+        self,
+        x: dict[str, Tensor],
+        history: History,
+        generator: torch.Generator | None = None,
+        noise: dict[str, Tensor] | None = None,
+    ) -> tuple[Tokens, Masks]:
+        """Denoised tokens of the events that :meth:`lookup` gave, and which of them are events.
 
         The losses of the denoisers are added up in ``noise``, drawn from the generator.
         """
-        streams = [history[name] for name in self.streams]
-        width = max(stream.mask.shape[1] for stream in streams)
-        mask, items = (
-            torch.cat([F.pad(column, (width - column.shape[1], 0)) for column in columns])
-            for columns in zip(*((stream.mask, stream.items) for stream in streams), strict=True)
-        )
-        tokens = self._embedded(items, mask, generator)
+        masks = {b: history[b].mask for b in self.streams}
+        h = self._embedded(x, history, generator)
 
-        def denoised(
-            part: str, denoiser: nn.Module, h: Tensor, there: Tensor, condition: Tensor, valid: Tensor
-        ) -> Tensor:
+        def denoise(part: str, denoiser: nn.Module, noisy: tuple[str, str], given: tuple[str, str]) -> Tensor:
             assert isinstance(denoiser, ConditionalDenoiser)
+            seen = h[given], masks[given[0]]
             if noise is not None and generator is not None and self.weights[part]:
-                loss = self.weights[part] * denoiser.loss(h, there, condition, valid, generator)
-                noise[part] = noise[part] + loss if part in noise else loss
-            return denoiser(h, condition, valid)
+                noise[part] = noise.get(part, 0) + denoiser.loss(h[noisy], masks[noisy[0]], *seen, generator)
+            return denoiser(h[noisy], *seen)
 
         for m, denoiser in self.of_modality.items():
-            tokens[m] = denoised("modality", denoiser, tokens[m], mask, tokens["id"], mask)
-        there, valid = mask.chunk(2)
+            for b in self.streams:
+                h[b, m] = denoise("modality", denoiser, (b, m), (b, "id"))
         for n, denoiser in self.of_behavior.items():
-            shallow, deep = tokens[n].chunk(2)
-            tokens[n] = torch.cat([denoised("behavior", denoiser, shallow, there, deep, valid), deep])
-        return tokens, mask
+            h["shallow", n] = denoise("behavior", denoiser, ("shallow", n), ("deep", n))
+        return h, masks
 
-    def _embedded(self, items: Tensor, mask: Tensor, generator: torch.Generator | None) -> Tokens:
-        distinct, place = torch.unique(items, return_inverse=True)
-        x = {"id": self.items.index_select(0, distinct) * self.items.shape[1] ** 0.5}
-        x |= {m: content(distinct) for m, content in self.content.items()}
-        there, late = mask[..., None], slice(-mask.shape[1], None)
-        placed = {n: self.norms[n](F.embedding(place, x[n]) * there + self.positions[n][late]) for n in x}
-        return {n: dropout(h, self.rate, generator) for n, h in placed.items()}
+    def _embedded(self, x: dict[str, Tensor], history: History, generator: torch.Generator | None) -> Tokens:
+        tokens = {}
+        for b in self.streams:
+            place, there = history[b].items, history[b].mask[..., None]
+            for n in x:
+                placed = F.embedding(place, x[n]) * there + self.positions[n][-place.shape[1] :]
+                tokens[b, n] = dropout(self.norms[n](placed), self.rate, generator)
+        return tokens
+
+    def opinions(
+        self,
+        history: History,
+        generator: torch.Generator | None = None,
+        noise: dict[str, Tensor] | None = None,
+        repeats: int = 1,
+    ) -> list[Opinions]:
+        """What the experts say of each row, ``repeats`` times under other dropouts; ``noise`` as in :meth:`tokens`.
+
+        Rows of like length are read together, on a CPU ``ROWS`` at a time: less padding, and activations that stay in
+        its cache.
+        """
+        x, places = self.lookup(history)
+        groups = alike(places, ROWS if self.items.device.type == "cpu" else len(history[self.streams[0]].mask))
+        said: list[list[Opinions]] = [[] for _ in range(repeats)]
+        for _, group in groups:
+            tokens = self.tokens(x, group, generator, noise)
+            for parts in said:
+                parts.append(self.experts(*tokens, self.rate, generator))
+        back = torch.cat([rows for rows, _ in groups]).argsort()
+        return [{e: torch.cat([p[e] for p in parts]).index_select(0, back) for e in parts[0]} for parts in said]
 
     def _routed(self, experts: Opinions) -> Tensor:
         """y ``(B, D)``, and a 1 for the bias: ``(B, D + 1)``."""
@@ -191,17 +223,60 @@ class M3BSR(SequentialRecommender):
         return F.pad(y, (0, 1), value=1.0)
 
     def encode(self, history: History, generator: torch.Generator | None = None) -> Tensor:
-        return self._routed(self.experts(*self.tokens(history, generator), self.rate, generator))
+        return self._routed(*self.opinions(history, generator))
 
     def item_table(self) -> Tensor:
         return torch.cat([self.items, self.bias[:, None]], dim=1)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         noise: dict[str, Tensor] = {}
-        tokens, mask = self.tokens(batch.history, batch.generator, noise)
-        experts = self.experts(tokens, mask, self.rate, batch.generator)
-        parts = {"softmax": F.cross_entropy(self._routed(experts) @ self.item_table().T, batch.positives), **noise}
+        repeats = 2 if self.push == "infonce" and self.weights["push"] else 1
+        said = self.opinions(batch.history, batch.generator, noise, repeats)
+        experts, again = said[0], said[1] if repeats == 2 else None
+        parts = {"softmax": F.cross_entropy(self._routed(experts) @ self.item_table().T, batch.positives)}
+        shallow, deep = (batch.history[b].mask.sum() for b in self.streams)
+        events = {"modality": shallow + deep, "behavior": shallow}
+        parts |= {part: self.weights[part] * total / events[part].clamp(min=1) for part, total in noise.items()}
         if self.weights["push"] and len(experts) > 1:
-            again = self.experts(tokens, mask, self.rate, batch.generator) if self.push == "infonce" else None
             parts["push"] = self.weights["push"] * push_loss(experts, again, self.temperature)
         return parts
+
+    @torch.no_grad()
+    def trajectory(
+        self,
+        modality: str,
+        history: History,
+        generator: torch.Generator,
+        *,
+        behavior: str = "shallow",
+        eta: float = 0.0,
+    ) -> Trajectory:
+        """Tokens of one modality noised to h_T and led back, ids given: states ``(T + 1, B, L, D)`` and predicted h_0.
+
+        ``history`` is what :meth:`histories` tells of some users before some moments; places without an event are
+        padding in its mask.
+
+        Raises:
+            UserError: a modality that has no denoiser, or an unknown behaviour.
+        """
+        if modality not in self.of_modality:
+            raise UserError(f"m3bsr: no diffusion of {modality!r}; {nearest(modality, self.of_modality)}")
+        if behavior not in self.streams:
+            raise UserError(f"m3bsr: behavior = {behavior!r}; {nearest(behavior, self.streams)}")
+        h = self._embedded(*self.lookup(history), None)
+        clean, ids, mask = h[behavior, modality], h[behavior, "id"], history[behavior].mask
+        denoiser, record = self.of_modality[modality], list[Step]()
+        assert isinstance(denoiser, ConditionalDenoiser)
+        process, network = denoiser.process, denoiser.network
+        steps = process.subset(process.steps)
+        state = process.q_sample(clean, steps[0], standard_normal(clean, generator))
+        process.reverse(
+            lambda h_t, t: network(h_t, t, ids, valid=mask),
+            state,
+            steps,
+            kind="eps",
+            eta=eta,
+            generator=generator,
+            record=record,
+        )
+        return Trajectory.of(steps, state, record)

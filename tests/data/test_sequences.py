@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nbkit import repro
 from nbkit.data.dataset import Interactions, TrainingView
 from nbkit.data.sampling import SequenceSampler, TripleSampler
-from nbkit.data.sequences import NOW, Histories, Past, Timeline, joined, stream_rows
+from nbkit.data.sequences import NOW, Histories, Past, Timeline, alike, joined, stream_rows
 from nbkit.errors import UserError
 
 USERS, ITEMS = 4, 6
@@ -76,6 +76,36 @@ def test_histories_equal_those_of_sorted_lists(rows, asked, length, leave_out):
     assert not stream.items[~stream.mask].any()
     for row, (user, moment, item) in enumerate(asked):
         assert read(stream, row) == slow(rows, user, moment, length, item if leave_out else None)
+
+
+@given(rows=events, size=st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_groups_of_like_length_hold_every_row_once_with_no_column_of_padding_alone(rows, size):
+    users, moments = torch.arange(USERS).repeat(2), torch.arange(2 * USERS)
+    data = view_of(rows)
+    histories = Histories(data, data.train, streams=("all", "deep"), deep="buy", length=3)
+    history = histories.before(users, moments)
+    groups = alike(history, size)
+    events = torch.stack([stream.mask.sum(1) for stream in history.values()]).sum(0)
+    order = torch.cat([row for row, _ in groups])
+    assert order.sort().values.tolist() == list(range(2 * USERS))
+    assert (events[order].diff() >= 0).all()
+    for row, part in groups:
+        assert len(row) <= size
+        for name, stream in part.items():
+            assert stream.mask.shape[1] == max(1, int(stream.mask.sum(1).max()))
+            assert [read(stream, n) for n in range(len(row))] == [read(history[name], r) for r in row.tolist()]
+
+
+def test_histories_of_what_may_be_seen_are_prepared_once():
+    data = view_of(TRAIN)
+    past = Past(data, data.train)
+    asked = ("all", "deep"), "buy", 3, torch.device("cpu")
+    first = past.histories(*asked)
+    assert past.histories(*asked) is first
+    other = past.histories(("deep",), "cart", 3, torch.device("cpu"))
+    assert read(other.before(torch.tensor([1]), torch.tensor([9]))["deep"], 0) == [(3, 1), (4, 1)]
+    assert read(first.before(torch.tensor([1]), torch.tensor([9]))["deep"], 0) == [(3, 2)]
 
 
 @given(rows=events, later=events, moment=st.integers(-3, 13), user=st.integers(0, USERS - 1))

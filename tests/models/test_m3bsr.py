@@ -117,7 +117,7 @@ def test_the_loss_of_a_denoiser_is_the_error_in_the_noise_where_there_are_events
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert seen["t"].shape == (5,)
     denoiser.network.forward = lambda h_t, t, condition, valid: torch.full_like(h_t, 3.0)
-    assert denoiser.loss(h, mask, h, mask, generator).item() == pytest.approx(1 + 9, rel=0.3)
+    assert denoiser.loss(h, mask, h, mask, generator).item() / 10 == pytest.approx(1 + 9, rel=0.3)
 
 
 def test_denoising_beats_the_best_constant_guess_of_the_noise(world):
@@ -138,9 +138,9 @@ def test_deep_events_change_what_shallow_ones_mean(world):
                 torch.nn.init.normal_(denoiser.network.output.weight, std=0.3, generator=repro.generator(0, "x"))
         shallow = stream([4, 8], [4, 8])
         for model, changes in zip(models, (True, False), strict=True):
-            tokens, _ = model.tokens({"shallow": shallow, "deep": stream([16], [21])})
+            tokens, _ = model.tokens(*model.lookup({"shallow": shallow, "deep": stream([16], [21])}))
             for name in NAMES:
-                one, other = tokens[name][:2]
+                one, other = tokens["shallow", name]
                 assert torch.allclose(one, other, atol=1e-5) != changes
 
 
@@ -243,6 +243,56 @@ def test_the_bias_is_added_to_the_score(world):
         model.bias[3] += 2
     after = scorer(model, Past(world.sealed(), world.train))(users)
     np.testing.assert_allclose((after - before).numpy(), 2 * np.eye(world.num_items)[[3] * 5], atol=1e-5)
+
+
+def test_rows_read_in_groups_are_answered_as_if_read_alone(world, monkeypatch):
+    model = build(world)
+    torch.nn.init.normal_(model.of_behavior["id"].network.output.weight, generator=repro.generator(0, "x"))
+    history = one_batch(model, world).history
+    with torch.no_grad():
+        together = model.encode(history)
+        monkeypatch.setattr("nbkit.models.m3bsr.ROWS", 1)
+        torch.testing.assert_close(model.encode(history), together, atol=1e-5, rtol=1e-5)
+        assert (together[1:] - together[:-1]).abs().amax(1).median() > 0.1  # there is an order to get wrong
+
+
+def test_the_losses_of_the_denoisers_are_means_over_all_events_of_a_batch(world):
+    model = build(world)
+    batch = one_batch(model, world)
+    for k, denoiser in enumerate([*model.of_modality.values(), *model.of_behavior.values()]):
+        denoiser.loss = lambda h, mask, condition, valid, generator, k=k: k * mask.sum()
+    parts = model.losses(batch)
+    assert parts["modality"].item() == pytest.approx(0.1 * (0 + 1))
+    assert parts["behavior"].item() == pytest.approx(0.1 * (2 + 3 + 4))
+
+
+def test_a_trajectory_starts_as_noise_and_ends_in_the_last_prediction_of_what_the_ids_say(world):
+    model = build(world)
+    torch.nn.init.normal_(model.of_modality["text"].network.output.weight, generator=repro.generator(0, "x"))
+    past = model.histories(world, world.train).before(torch.tensor([0, 1]), torch.tensor([10**9, 10**9]))
+
+    def run(history, behavior="shallow"):
+        return model.trajectory("text", history, repro.generator(3, "x"), behavior=behavior)
+
+    way = run(past)
+    width = past["shallow"].mask.shape[1]
+    assert way.steps == (*range(20, 0, -1), 0)
+    assert (way.states.shape, way.predicted.shape) == ((21, 2, width, 16), (20, 2, width, 16))
+    torch.testing.assert_close(way.states[-1], way.predicted[-1])
+    with torch.no_grad():
+        x, places = model.lookup(past)
+        h = model._embedded(x, places, None)
+        process = model.of_modality["text"].process
+        noise = torch.randn(h["shallow", "text"].shape, generator=repro.generator(3, "x"))
+        torch.testing.assert_close(way.states[0], process.q_sample(h["shallow", "text"], 20, noise))
+        seen = h["shallow", "id"], past["shallow"].mask
+        eps = model.of_modality["text"].network(way.states[4], 16, seen[0], valid=seen[1])
+        torch.testing.assert_close(way.predicted[4], process.predicted_x0("eps", eps, way.states[4], 16))
+    assert run(past, "deep").states.shape[2] == past["deep"].mask.shape[1]
+    with pytest.raises(UserError, match="m3bsr: no diffusion of 'texts'; did you mean 'text'"):
+        model.trajectory("texts", past, repro.generator(3, "x"))
+    with pytest.raises(UserError, match="behavior = 'deeps'; did you mean 'deep'"):
+        run(past, "deeps")
 
 
 def test_wrong_settings_are_one_line(world):

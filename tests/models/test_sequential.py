@@ -164,6 +164,8 @@ def test_where_there_is_no_event_a_place_reads_itself_alone_and_padding_is_read_
     alone = torch.cat([block(x[:, n : n + 1], torch.tensor([[True]])) for n in range(2)], dim=1)
     torch.testing.assert_close(block(x, mask & False)[:, :2], alone)
     torch.testing.assert_close(block(x, mask)[:, 2:], block(x[:, 2:], mask[:, 2:]))
+    for there in (mask, mask & False):
+        torch.testing.assert_close(block(x, there, last=True), block(x, there)[:, -1:])
 
 
 def test_gru4rec_equals_the_recurrence_written_out(world):
