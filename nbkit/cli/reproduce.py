@@ -199,5 +199,5 @@ def write_index(figures: Path, preset: str, data: str | None) -> Path:
     return write_gallery(
         figures,
         "nbkit: what denoising does",
-        f"Drawn by the notebooks from {whence}; `nbkit reproduce` makes them again.",
+        f"Drawn by the notebooks from {whence}; the command nbkit reproduce makes them again.",
     )
