@@ -1,9 +1,10 @@
-"""Tables and linear maps that every network starts from; every random draw comes from the generator given."""
+"""What every network starts from: tables, linear maps, norms, masks; draws come from the generator given."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def embedding(rows: int, dim: int, generator: torch.Generator) -> nn.Parameter:
@@ -26,3 +27,13 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def standardised(x: Tensor) -> Tensor:
+    """LN₀: each row ``(..., D)`` with mean 0 and variance 1, no weights."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
+    """Which of L tokens each of L queries may see, itself and those before: bool ``(L, L)``."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nbkit.errors import UserError
 from nbkit.graphs import SparseGraph
-from nbkit.layers import linear, zero_linear
+from nbkit.layers import linear, standardised, zero_linear
 
 Conditioning = Literal["gate", "concat", "film", "cross_attention", "none"]
 
@@ -47,10 +47,6 @@ class TimeCode(nn.Module):
     def forward(self, t: int | Tensor) -> Tensor:
         t = torch.as_tensor(t, device=self.inner.weight.device).reshape(-1)
         return self.outer(F.silu(self.inner(sinusoidal(t, self.dim))))
-
-
-def _layer_norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
 
 
 class MLPDenoiser(nn.Module):
@@ -107,7 +103,7 @@ class _GraphBlock(nn.Module):
         n = self.own(h)
         if self.graph is not None:
             n = n + self.graph(self.neighbours(h))
-        return h + self.output(F.silu(self.conditioned(_layer_norm(n), time, c, null)))
+        return h + self.output(F.silu(self.conditioned(standardised(n), time, c, null)))
 
     def conditioned(self, n: Tensor, time: Tensor, c: Tensor | None, null: Tensor | None) -> Tensor:
         """LN N under the condition, ``(N, D)``."""
@@ -173,11 +169,6 @@ class GraphDenoiser(nn.Module):
         return x_t + self.output(h)
 
 
-def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
-    """Which of L tokens each of L queries may see, itself and those before: bool ``(L, L)``."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
 class _AttentionBlock(nn.Module):
     """Cross-attention and a two-layer network, each added to what it read; see :class:`SequenceDenoiser`."""
 
@@ -190,11 +181,11 @@ class _AttentionBlock(nn.Module):
         self.inner, self.outer = linear(dim, 2 * dim, generator), linear(2 * dim, dim, generator)
 
     def forward(self, h: Tensor, time: Tensor, tokens: Tensor, seen: Tensor) -> Tensor:
-        asked = self.query(_layer_norm(h) + time), self.key(tokens), self.value(tokens)
+        asked = self.query(standardised(h) + time), self.key(tokens), self.value(tokens)
         q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in asked)  # (B, heads, L or S, D / heads)
         answer = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
         h = h + self.mix(answer.transpose(1, 2).flatten(2))
-        return h + self.outer(F.silu(self.inner(_layer_norm(h))))
+        return h + self.outer(F.silu(self.inner(standardised(h))))
 
 
 class SequenceDenoiser(nn.Module):
@@ -247,8 +238,8 @@ class SequenceDenoiser(nn.Module):
                 seen = seen & visible
             seen = seen.expand(*seen.shape[:2], condition.shape[1])
             seen = F.pad(seen, (1, 0), value=True)  # the null token is never hidden
-        tokens = _layer_norm(tokens)
+        tokens = standardised(tokens)
         h = x_t
         for block in self.blocks:
             h = block(h, time, tokens, seen)
-        return x_t + self.output(_layer_norm(h))
+        return x_t + self.output(standardised(h))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from nbkit.data.sequences import Past
 from nbkit.errors import UserError
 from nbkit.evaluation.metrics import per_user_metrics
-from nbkit.models.base import Past, Recommender, Score
+from nbkit.models.base import Recommender, Score
 
 Ranker = Score | Recommender  # a model is ranked from what the split lets it see, a score knows by itself
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.models.layers import linear
+from nbkit.layers import causal_mask, linear
 
 
 def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
@@ -66,7 +66,7 @@ class TransformerBlock(nn.Module):
         length = x.shape[1]
         allowed = mask[:, None, :].expand(-1, length, -1)
         if causal:
-            allowed = allowed & torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+            allowed = allowed & causal_mask(length, x.device)
         allowed = allowed | torch.eye(length, dtype=torch.bool, device=x.device)
         normed, asked = self.norms[0](x), slice(-1 if last else 0, None)
         read = self.attention(normed[:, asked], normed, allowed[:, asked])

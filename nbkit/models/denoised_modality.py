@@ -15,12 +15,7 @@ from torch import Tensor, nn
 from nbkit.diffusion.denoisers import Conditioning, GraphDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, guided, standard_normal
 from nbkit.graphs import SparseGraph
-from nbkit.layers import linear
-
-
-def standardised(x: Tensor) -> Tensor:
-    """LN₀: each row with mean 0 and variance 1, no weights."""
-    return F.layer_norm(x, x.shape[-1:])
+from nbkit.layers import linear, standardised
 
 
 class DenoisedModality(nn.Module):

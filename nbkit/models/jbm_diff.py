@@ -14,10 +14,11 @@ from nbkit.diffusion.process import GaussianDiffusion, Trajectory
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
 from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, user_item_graph
+from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
 from nbkit.models.chains import Chains
 from nbkit.models.credibility import Teacher, leave_one_out
-from nbkit.models.denoised_modality import DenoisedModality, standardised
+from nbkit.models.denoised_modality import DenoisedModality
 from nbkit.models.layers import info_nce, linear_cka, node_table, norm_penalty
 from nbkit.models.multi_view import Concatenated, MultiView
 

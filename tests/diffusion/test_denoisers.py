@@ -15,11 +15,11 @@ from nbkit.diffusion.denoisers import (
     MLPDenoiser,
     SequenceDenoiser,
     TimeCode,
-    causal_mask,
     sinusoidal,
 )
 from nbkit.errors import UserError
 from nbkit.graphs import SparseGraph
+from nbkit.layers import causal_mask
 
 D, C, N = 8, 6, 5
 KINDS = typing.get_args(Conditioning)

@@ -10,10 +10,11 @@ import torch
 
 from nbkit import repro
 from nbkit.config import check, settings_of
+from nbkit.data.sequences import Past
 from nbkit.errors import UserError
 from nbkit.evaluation.final import validation_evaluator
 from nbkit.evaluation.ranking import scorer
-from nbkit.models.base import Inputs, Past, Recommender, SequentialRecommender, build_model, registry
+from nbkit.models.base import Inputs, Recommender, SequentialRecommender, build_model, registry
 from nbkit.training.checkpoint import load_weights, save_weights, snapshot
 from nbkit.training.loop import TrainSettings, fit, make_optimizer, train_epoch
 
