@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from nbkit.errors import UserError, nearest
 
 Settings = Mapping[str, Any]
+Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,13 @@ EVALUATION = (5.0, 6.0)
 EPOCH_AND_VALIDATION = {"lightgcn-1": (4.5, 7.0), "vbpr": (3.0, 5.0)}
 
 
-def choose(names: list[str] | None) -> list[Case]:
+def choose(names: list[str] | None, known: Mapping[str, Chosen]) -> list[Chosen]:
     """The cases of these names, or all.
 
     Raises:
         UserError: an unknown name.
     """
     for name in names or ():
-        if name not in CASES:
-            raise UserError(f"--case {name!r}; {nearest(name, CASES)}")
-    return [CASES[name] for name in names or CASES]
+        if name not in known:
+            raise UserError(f"--case {name!r}; {nearest(name, known)}")
+    return [known[name] for name in names or known]

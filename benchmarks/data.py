@@ -103,7 +103,8 @@ def read(folder: Path, *, image_dim: int | None = None) -> MultimodalDataset:
     """A folder in the Parquet layout.
 
     ``interactions.parquet`` holds user_id, item_id, split; ``image.npy`` and ``text.npy`` one row an item.
-    ``image_dim`` puts random image features of that width in place of the file's: speed at another width.
+    ``image_dim`` puts random image features of that width in place of the file's: speed at another width. Without a
+    column ``timestamp`` the order of events is random: as many events before each, but no order to learn from.
 
     Raises:
         UserError: a missing file or column, or a split other than train, valid, test.
@@ -115,20 +116,23 @@ def read(folder: Path, *, image_dim: int | None = None) -> MultimodalDataset:
     for column in ("user_id", "item_id", "split"):
         if column not in table:
             raise UserError(f"{str(path)!r} has columns {list(table)}; expected user_id, item_id, split")
-    pairs = {s: table.loc[table["split"] == s, ["user_id", "item_id"]].to_numpy(np.int64) for s in SPLITS}
+    if "timestamp" not in table:
+        table["timestamp"] = np.random.default_rng(0).permutation(len(table))
+    columns = ["user_id", "item_id", "timestamp"]
+    events = {s: table.loc[table["split"] == s, columns].to_numpy(np.int64) for s in SPLITS}
     users, items = int(table["user_id"].max()) + 1, int(table["item_id"].max()) + 1
     features = {
         m: np.load(f).astype(np.float32) for m in ("image", "text") if (f := path.parent / f"{m}.npy").is_file()
     }
     if image_dim is not None:
         features["image"] = np.random.default_rng(0).standard_normal((items, image_dim), dtype=np.float32)
-    return _dataset(path.parent.name, users, items, pairs, features)
+    return _dataset(path.parent.name, users, items, events, features)
 
 
 def _dataset(
-    name: str, users: int, items: int, pairs: dict[str, np.ndarray], features: dict[str, np.ndarray]
+    name: str, users: int, items: int, events: dict[str, np.ndarray], features: dict[str, np.ndarray]
 ) -> MultimodalDataset:
-    parts = {split: Interactions(*pairs[split].T) for split in SPLITS}
+    parts = {split: Interactions(*events[split].T) for split in SPLITS}
     return MultimodalDataset(
         name=name,
         user_ids=np.arange(users),

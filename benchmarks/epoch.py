@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import cases, common
-from benchmarks.measure import Inline, Side, Worker, check_idle, take_turns
+from benchmarks.measure import Side
 from nbkit.errors import UserError
 
 TOLERANCE = 1e-5
@@ -54,34 +53,23 @@ def measure(
     mmrec: str | None,
     image_dim: int | None = None,
     device: str = "cpu",
-    threads: int | None = None,
-    repetitions: int = 5,
-    grain: float = 1.0,
-    inline: bool = False,
-    wait: float = 0.0,
-    force: bool = False,
+    bench: common.Bench,
 ) -> common.Report:
     """Epochs of each case on both sides, or on ours alone where no checkout of MMRec is given.
 
     Raises:
         UserError: the machine is not idle, or the sides differ in loss, gradients or number of steps.
     """
-    make = Inline if inline else Worker
-    report = common.Report("epoch", threads)
+    report = common.Report("epoch", bench.threads)
     batch = triples(folder)
     for case in chosen:
-        shared: dict[str, Any] = {
-            "folder": folder,
-            "image_dim": image_dim,
-            "device": device,
-            "threads": threads,
-        }
+        shared: dict[str, Any] = {"folder": folder, "image_dim": image_dim, "device": device}
         our_settings, their_settings = dict(case.nbkit_settings), dict(case.mmrec_settings)
         proof: dict[str, float] = {}
         if mmrec and (case.nbkit_same or case.mmrec_same):
             pair: list[Side] = [
-                make(OURS, model=case.nbkit, settings={**our_settings, **case.nbkit_same}, **shared),
-                make(
+                bench.side(OURS, model=case.nbkit, settings={**our_settings, **case.nbkit_same}, **shared),
+                bench.side(
                     THEIRS,
                     checkout=mmrec,
                     model=case.mmrec,
@@ -92,14 +80,11 @@ def measure(
             proof = same_mathematics(pair[0], pair[1], batch)
             for used in pair:
                 used.close()
-        sides: dict[str, Side] = {"nbkit": make(OURS, model=case.nbkit, settings=our_settings, **shared)}
+        sides: dict[str, Side] = {"nbkit": bench.side(OURS, model=case.nbkit, settings=our_settings, **shared)}
         if mmrec:
-            sides["MMRec"] = make(THEIRS, checkout=mmrec, model=case.mmrec, settings=their_settings, **shared)
+            sides["MMRec"] = bench.side(THEIRS, checkout=mmrec, model=case.mmrec, settings=their_settings, **shared)
             proof = proof or same_mathematics(sides["nbkit"], sides["MMRec"], batch)
-        settle = partial(check_idle, force=force, wait=wait) if not inline else int
-        times = take_turns(
-            {n: (s, "epoch") for n, s in sides.items()}, repetitions=repetitions, grain=grain, settle=settle
-        )
+        times = bench.turns({n: (s, "epoch") for n, s in sides.items()})
         for side in sides.values():
             side.close()
         steps = {name: timing.result["steps"] for name, timing in times.items()}
@@ -116,38 +101,28 @@ def measure(
                 "goal": goal,
                 "loss gap": proof["loss_gap"],
             }
-        report.add(row, proof=proof, **{name: timing.record() for name, timing in times.items()})
-        if any(timing.disturbed for timing in times.values()):
-            report.disturbed(case.name)
-        if not inline:
+        report.add_timed(case.name, row, times, proof=proof)
+        if not bench.inline:
             print(" ", *(f"{name} {value}" for name, value in row.items()), sep="  ", flush=True)
     return report
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Time training epochs of nbkit, and of an MMRec checkout where one is given."""
-    options = common.parser(main.__doc__)
-    options.add_argument("--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)")
+    options = common.parser(main.__doc__, data=True)
     options.add_argument("--mmrec", help="folder of an MMRec checkout (default: our side alone)")
     options.add_argument("--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)} (default: all)")
-    options.add_argument("--image-dim", type=int, help="random image features of this width in place of the data's")
-    options.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
     given = options.parse_args(arguments)
     with common.data_folder(given.data) as folder:
         report = measure(
-            cases.choose(given.case),
+            cases.choose(given.case, cases.CASES),
             folder,
             mmrec=given.mmrec,
             image_dim=given.image_dim,
             device=given.device,
-            threads=given.threads,
-            repetitions=given.repetitions,
-            wait=given.wait,
-            force=given.force,
+            bench=common.Bench.chosen(given),
         )
-    report.name = f"epoch-{given.data.name if given.data else 'made'}" + (
-        f"-{given.image_dim}" if given.image_dim else ""
-    )
+    report.name = common.named("epoch", given)
     report.finish(given.out)
 
 

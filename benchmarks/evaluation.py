@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import cases, common
 from benchmarks.epoch import OURS, THEIRS
-from benchmarks.measure import Inline, Side, Worker, check_idle, take_turns
+from benchmarks.measure import Side
 from nbkit.errors import UserError
 
 
@@ -50,32 +49,22 @@ def measure(
     mmrec: str | None,
     image_dim: int | None = None,
     device: str = "cpu",
-    threads: int | None = None,
-    repetitions: int = 5,
-    grain: float = 1.0,
-    inline: bool = False,
-    wait: float = 0.0,
-    force: bool = False,
+    bench: common.Bench,
 ) -> common.Report:
     """Evaluation, and an epoch with its validation, for each case; MMRec's test ranking is not counted.
 
     Raises:
         UserError: the machine is not idle, or a metric differs.
     """
-    make = Inline if inline else Worker
-    report = common.Report("evaluation", threads)
-    settle = partial(check_idle, force=force, wait=wait) if not inline else int
+    report = common.Report("evaluation", bench.threads)
     for case in chosen:
-        shared: dict[str, Any] = {
-            "folder": folder,
-            "image_dim": image_dim,
-            "device": device,
-            "threads": threads,
+        shared: dict[str, Any] = {"folder": folder, "image_dim": image_dim, "device": device}
+        sides: dict[str, Side] = {
+            "nbkit": bench.side(OURS, model=case.nbkit, settings=dict(case.nbkit_settings), **shared)
         }
-        sides: dict[str, Side] = {"nbkit": make(OURS, model=case.nbkit, settings=dict(case.nbkit_settings), **shared)}
         equal: dict[str, int] = {}
         if mmrec:
-            sides["MMRec"] = make(
+            sides["MMRec"] = bench.side(
                 THEIRS, checkout=mmrec, model=case.mmrec, settings=dict(case.mmrec_settings), **shared
             )
             equal = proof(sides["nbkit"], sides["MMRec"])
@@ -83,9 +72,7 @@ def measure(
             ("evaluate", cases.EVALUATION),
             ("both", cases.EPOCH_AND_VALIDATION.get(case.name)),
         ):
-            times = take_turns(
-                {n: (s, work) for n, s in sides.items()}, repetitions=repetitions, grain=grain, settle=settle
-            )
+            times = bench.turns({n: (s, work) for n, s in sides.items()})
             what = "full evaluation" if work == "evaluate" else "epoch + validation"
             row: dict[str, Any] = {"case": case.name, "work": what, "nbkit s": str(times["nbkit"])}
             if mmrec:
@@ -97,9 +84,7 @@ def measure(
                     "goal": wanted[1] if wanted else None,
                     **equal,
                 }
-            report.add(row, **{name: timing.record() for name, timing in times.items()})
-            if any(timing.disturbed for timing in times.values()):
-                report.disturbed(f"{case.name}, {what}")
+            report.add_timed(f"{case.name}, {what}", row, times)
         for side in sides.values():
             side.close()
     return report
@@ -107,28 +92,20 @@ def measure(
 
 def main(arguments: list[str] | None = None) -> None:
     """Time the full ranking of the validation split, and an epoch with it."""
-    options = common.parser(main.__doc__)
-    options.add_argument("--data", type=Path, help="real folder in the Parquet layout (default: made, of Baby's size)")
+    options = common.parser(main.__doc__, data=True)
     options.add_argument("--mmrec", help="folder of an MMRec checkout (default: our side alone)")
     options.add_argument("--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)}")
-    options.add_argument("--image-dim", type=int, help="random image features of this width in place of the data's")
-    options.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
     given = options.parse_args(arguments)
     with common.data_folder(given.data) as folder:
         report = measure(
-            cases.choose(given.case or ["bpr", "lightgcn-1", "vbpr"]),
+            cases.choose(given.case or ["bpr", "lightgcn-1", "vbpr"], cases.CASES),
             folder,
             mmrec=given.mmrec,
             image_dim=given.image_dim,
             device=given.device,
-            threads=given.threads,
-            repetitions=given.repetitions,
-            wait=given.wait,
-            force=given.force,
+            bench=common.Bench.chosen(given),
         )
-    report.name = f"evaluation-{given.data.name if given.data else 'made'}" + (
-        f"-{given.image_dim}" if given.image_dim else ""
-    )
+    report.name = common.named("evaluation", given)
     report.finish(given.out)
 
 

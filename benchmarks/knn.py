@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import common
-from benchmarks.measure import Inline, Worker, check_idle, forget_peak, peak_memory, take_turns
+from benchmarks.measure import forget_peak, peak_memory
 from nbkit import repro
 from nbkit.errors import UserError
 from nbkit.graphs import nearest_neighbours
@@ -50,28 +49,21 @@ def measure(
     items: int = 7_050,
     width: int = 4_096,
     *,
-    threads: int | None = None,
-    repetitions: int = 5,
-    grain: float = 1.0,
-    inline: bool = False,
-    wait: float = 0.0,
-    force: bool = False,
+    bench: common.Bench,
 ) -> common.Report:
     """Both ways in turns.
 
     Raises:
         UserError: the machine is not idle, or the two ways find different neighbours.
     """
-    make = Inline if inline else Worker
-    sides = {way: make("benchmarks.knn:Neighbours", threads=threads, way=way, items=items, width=width) for way in WAYS}
+    sides = {way: bench.side("benchmarks.knn:Neighbours", way=way, items=items, width=width) for way in WAYS}
     memory = {way: side.call("extra_memory")[0] for way, side in sides.items()}
-    settle = partial(check_idle, force=force, wait=wait) if not inline else int
-    times = take_turns({w: (s, "find") for w, s in sides.items()}, repetitions=repetitions, grain=grain, settle=settle)
+    times = bench.turns({way: (side, "find") for way, side in sides.items()})
     for side in sides.values():
         side.close()
     if abs(times["chunks"].result - times["dense"].result) > 1e-5:
         raise UserError(f"mean cosines {[t.result for t in times.values()]}; expected the same from both ways")
-    report = common.Report("knn", threads)
+    report = common.Report("knn", bench.threads)
     for way, timing in times.items():
         row = {"way": way, "items": items, "width": width, "s": str(timing), "extra MB": memory[way]}
         report.add(row, **timing.record())
@@ -86,15 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--items", type=int, default=7_050)
     options.add_argument("--width", type=int, default=4_096, help="feature width")
     given = options.parse_args(arguments)
-    report = measure(
-        given.items,
-        given.width,
-        threads=given.threads,
-        repetitions=given.repetitions,
-        wait=given.wait,
-        force=given.force,
-    )
-    report.finish(given.out)
+    measure(given.items, given.width, bench=common.Bench.chosen(given)).finish(given.out)
 
 
 if __name__ == "__main__":

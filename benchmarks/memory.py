@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.knn import WAYS
-from benchmarks.measure import Inline, Worker, forget_peak, peak_memory
+from benchmarks.measure import forget_peak, peak_memory
 from nbkit import repro
 from nbkit.evaluation.ranking import Evaluator
 
@@ -50,22 +50,19 @@ def measure(
     *,
     users: int = 4_000,
     width: int = 64,
-    threads: int | None = None,
-    inline: bool = False,
+    bench: common.Bench,
 ) -> common.Report:
     """Peak memory of each work at each number of items, and the growth from one to the next."""
-    make = Inline if inline else Worker
-    report = common.Report("memory", threads)
+    report = common.Report("memory", bench.threads)
     for work in WORKS:
         row: dict[str, Any] = {"work": work}
         found = []
         for items in sizes:
-            side = make("benchmarks.memory:Load", threads=threads, items=items, users=users, width=width)
+            side = bench.side("benchmarks.memory:Load", items=items, users=users, width=width)
             found.append(side.call("extra_memory", work)[0])
             side.close()
             row[f"{items:,} items MB"] = found[-1]
-        # 1 is linear, 2 quadratic; a budget that does not depend on the items gives 0.
-        row["growth"] = float(np.log2(max(found[-1], 1e-3) / max(found[0], 1e-3)) / np.log2(sizes[-1] / sizes[0]))
+        row["growth"] = common.growth(sizes, found)
         report.add(row)
     return report
 
@@ -76,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--items", type=int, nargs="+", default=[5_000, 10_000, 20_000])
     options.add_argument("--users", type=int, default=4_000)
     given = options.parse_args(arguments)
-    measure(given.items, users=given.users, threads=given.threads).finish(given.out)
+    measure(given.items, users=given.users, bench=common.Bench.chosen(given)).finish(given.out)
 
 
 if __name__ == "__main__":

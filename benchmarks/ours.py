@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import data
 from nbkit import repro
-from nbkit.data.sampling import Batch, TripleSampler
+from nbkit.data.sampling import Batch
 from nbkit.errors import UserError
 from nbkit.evaluation.ranking import Evaluator
 from nbkit.models.base import build_model
@@ -37,8 +37,7 @@ class Nbkit:
         self.view = data.read(Path(folder), image_dim=image_dim).sealed()
         self.model_name, self.device, self.settings = model, torch.device(device), TrainSettings()
         self.model = build_model(model, self.view, settings or {}, repro.generator(seed, "model")).to(self.device)
-        pairs = torch.from_numpy(self.view.train.pairs()).to(self.device)
-        self.sampler = TripleSampler(pairs, self.view.num_users, self.view.num_items)
+        self.sampler = self.model.sampler(self.view, self.device)
         self.optimizer = make_optimizer(self.model, self.settings)
         self.generator = repro.generator(seed, "training", self.device.type)
         self.evaluator = Evaluator(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +17,18 @@ import pytest
 from nbkit.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-QUICK = {"repetitions": 1, "grain": 0.0, "inline": True}
 
 
 @pytest.fixture(autouse=True)
 def _from_repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture
+def quick() -> Any:
+    from benchmarks.common import Bench
+
+    return Bench(repetitions=1, grain=0.0, inline=True)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +76,10 @@ def test_mmrec_layout_labels_the_splits_as_mmrec_reads_them(tiny: str, tmp_path:
     np.testing.assert_array_equal(np.load(folder / "image_feat.npy"), dataset.features["image"])
 
 
-def test_every_case_trains_and_says_its_steps(tiny: str) -> None:
+def test_every_case_trains_and_says_its_steps(tiny: str, quick: Any) -> None:
     from benchmarks import cases, epoch
 
-    report = epoch.measure(cases.choose(None), tiny, mmrec=None, **QUICK)
+    report = epoch.measure(cases.choose(None, cases.CASES), tiny, mmrec=None, bench=quick)
     assert [row["case"] for row in report.rows] == list(cases.CASES)
     assert {row["steps"] for row in report.rows} == {1}
 
@@ -122,10 +131,10 @@ def test_vbpr_columns_follow_their_modality() -> None:
     assert (ours[:, 12:] == 1.0).all()
 
 
-def test_evaluation_runs_and_a_wrong_metric_is_noticed(tiny: str) -> None:
+def test_evaluation_runs_and_a_wrong_metric_is_noticed(tiny: str, quick: Any) -> None:
     from benchmarks import cases, evaluation
 
-    report = evaluation.measure(cases.choose(["bpr"]), tiny, mmrec=None, **QUICK)
+    report = evaluation.measure(cases.choose(["bpr"], cases.CASES), tiny, mmrec=None, bench=quick)
     assert [row["work"] for row in report.rows] == ["full evaluation", "epoch + validation"]
     assert evaluation.same_metrics({"recall@20": 0.12341}, {"recall@20": 0.1234}) == 1
     with pytest.raises(UserError, match=r"recall@20: 0\.1236 here, 0\.1234 in MMRec"):
@@ -142,13 +151,110 @@ def test_metrics_from_a_score_file_equal_those_of_the_model(tiny: str, tmp_path:
     assert side.metrics_of(str(tmp_path / "scores.npy")) == pytest.approx(side.evaluate(), abs=1e-12)
 
 
-def test_neighbours_and_memory_report_every_way() -> None:
+def test_neighbours_and_memory_report_every_way(quick: Any) -> None:
     from benchmarks import knn, memory
 
-    assert [row["way"] for row in knn.measure(300, 16, **QUICK).rows] == ["chunks", "dense"]
-    rows = memory.measure((200, 400), users=50, width=8, inline=True).rows
+    assert [row["way"] for row in knn.measure(300, 16, bench=quick).rows] == ["chunks", "dense"]
+    rows = memory.measure((200, 400), users=50, width=8, bench=quick).rows
     assert [row["work"] for row in rows] == list(memory.WORKS)
     assert all("400 items MB" in row for row in rows)
+
+
+def test_every_model_has_its_cost_beside_lightgcn(tmp_path: Path, quick: Any) -> None:
+    from benchmarks import cases, cost, data
+
+    small = data.make(data.Size(users=30, items=20, train=90, valid=30, test=30), image_dim=4, text_dim=4)
+    folder = str(data.write_parquet(small, tmp_path))
+    report = cost.measure(cases.choose(None, cost.CASES), folder, steps=1, bench=quick)
+    assert [row["case"] for row in report.rows] == list(cost.CASES)
+    assert {row["steps"] for row in report.rows} == {1}
+    assert all(row["ratio"] > 0 for row in report.rows)
+    with pytest.raises(UserError, match="did you mean 'diffcl-no-diffusion'"):
+        cases.choose(["diffcl-diffusion"], cost.CASES)
+
+
+def test_without_diffusion_no_diffusion_loss_is_left(tiny: str) -> None:
+    from benchmarks import cost
+
+    def parts(case: cost.Case) -> set[str]:
+        side = cost.Steps(folder=tiny, model=case.model, settings=case.settings)
+        return set(side.model.losses(next(side.batches)))
+
+    for name in (name for name in cost.CASES if name.endswith("-no-diffusion")):
+        with_it, without = parts(cost.CASES[name.removesuffix("-no-diffusion")]), parts(cost.CASES[name])
+        assert without < with_it
+        assert not any(part.startswith(("denoise", "diffusion", "modality", "behavior")) for part in without)
+
+
+def test_an_epoch_is_one_start_and_all_its_steps() -> None:
+    from benchmarks.cost import STARTS, whole_epoch
+    from benchmarks.measure import Sample, Timing
+
+    start = Timing((Sample(0.5 * STARTS, 1.0 * STARTS, 0.1), Sample(1.5 * STARTS, 2.0 * STARTS, 0.0)))
+    step = Timing((Sample(3.0, 6.0, 0.0), Sample(5.0, 10.0, 0.2)), result=58)
+    # 2 steps a call: 29 times a call.
+    assert whole_epoch(start, step, 2).samples == (Sample(87.5, 175.0, 0.1), Sample(146.5, 292.0, 0.2))
+
+
+def test_timed_steps_deal_every_pair_before_any_comes_again(tiny: str) -> None:
+    from benchmarks import cost, data
+
+    side = cost.Steps(folder=tiny, model="bpr", steps=3)
+    side.settings = replace(side.settings, batch_size=100)
+    seen: list[tuple[int, int]] = []
+    losses = side.model.losses
+
+    def watched(batch: Any) -> Any:
+        seen.extend(zip(batch.users.tolist(), batch.positives.tolist(), strict=True))
+        return losses(batch)
+
+    side.model.losses = watched  # type: ignore[method-assign]
+    epoch = data.TINY.train // 100
+    assert [side.step() for _ in range(5)] == [epoch] * 5
+    assert len(seen) == 5 * 3 * 100
+    assert len(set(seen[: data.TINY.train])) == data.TINY.train
+
+
+def test_timed_epochs_lie_past_every_warm_up(tiny: str) -> None:
+    from benchmarks import cost
+    from nbkit.models.base import registry
+
+    warm_ups = [p.default for m in registry().values() if (p := signature(m.__init__).parameters.get("warmup"))]
+    assert warm_ups
+    assert max(warm_ups) <= cost.SETTLED
+    side, begun = cost.Steps(folder=tiny, model="bpr"), list[int]()
+    side.model.start_epoch = lambda epoch, generator: begun.append(epoch)  # type: ignore[method-assign]
+    side.start()
+    assert begun == list(range(cost.SETTLED, cost.SETTLED + cost.STARTS))
+
+
+def test_data_without_times_get_a_random_order_and_real_times_are_kept(tiny: str, tmp_path: Path) -> None:
+    from benchmarks import data
+
+    table = pd.read_parquet(Path(tiny) / "interactions.parquet")
+    made = data.read(Path(tiny))
+    times = np.concatenate([made.train.timestamp, made.valid.timestamp])
+    assert len(np.unique(times)) == len(times)
+    assert abs(np.corrcoef(np.arange(len(made.train)), made.train.timestamp)[0, 1]) < 0.2
+    table.assign(timestamp=np.arange(len(table)) * 7).to_parquet(tmp_path / "interactions.parquet")
+    real = data.read(tmp_path).train.timestamp
+    np.testing.assert_array_equal(real, np.flatnonzero(table["split"] == "train") * 7)
+
+
+def test_growth_is_the_exponent_and_every_model_reports_its_own(quick: Any) -> None:
+    from benchmarks import cases, growth
+    from benchmarks.common import growth as exponent
+
+    sizes = [5_000, 10_000, 20_000]
+    assert exponent(sizes, [n**2 / 1e3 for n in sizes]) == pytest.approx(2)
+    assert exponent(sizes, [3.0 * n for n in sizes]) == pytest.approx(1)
+    assert exponent(sizes, [0.0, 1e-4, 5e-4]) == 0
+    assert np.isnan(exponent([5_000], [3.0]))
+    rows = growth.measure(cases.choose(["diffcl", "jbm_diff"], growth.CASES), (40, 80), steps=1, bench=quick).rows
+    assert [(row["case"], row["what"].split()[0]) for row in rows] == [
+        (case, what) for case in ("diffcl", "jbm_diff") for what in ("step", "start", "peak")
+    ]
+    assert all(row["80 items"] > 0 for row in rows if row["what"] == "step s")
 
 
 def test_chunked_neighbours_take_less_memory_than_dense_ones() -> None:
@@ -235,4 +341,4 @@ def test_unknown_case_names_the_nearest() -> None:
     from benchmarks import cases
 
     with pytest.raises(UserError, match="did you mean 'lightgcn-2'"):
-        cases.choose(["lightgcn2"])
+        cases.choose(["lightgcn2"], cases.CASES)
