@@ -58,6 +58,8 @@ def recovery(
     seeds = len(next(iter(found.values())))
     frames = []
     for name, of in (measured | differences).items():
+        if not of:  # experiments that have no table in common
+            continue
         frame = summary(of, generator, level=level, resamples=resamples)
         frame.insert(0, "experiment", name)
         frame.insert(1, "seeds", seeds)
@@ -74,10 +76,10 @@ def experiments(runs: Sequence[RunFolder]) -> dict[str, dict[int, RunFolder]]:
     if not runs:
         raise UserError("no run given; expected at least one finished run")
     table = pd.DataFrame([_described(run) for run in runs]).fillna("unset")
-    other = table["fingerprint"] != table["fingerprint"][0]
-    if other.any():
+    foreign = table["fingerprint"] != table["fingerprint"][0]
+    if foreign.any():
         raise UserError(
-            f"runs {runs[0].id} and {runs[int(other.argmax())].id} were trained on different data; "
+            f"runs {runs[0].id} and {runs[int(foreign.argmax())].id} were trained on different data; "
             "expected one data set, its noise included"
         )
     settings = table.drop(columns=["model", "seed", "fingerprint"])

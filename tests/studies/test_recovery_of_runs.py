@@ -149,6 +149,15 @@ def test_two_experiments_are_paired_by_seed_and_unit_and_named_by_what_differs(f
     assert not denoised[["value", "low", "high"]].to_numpy().any()  # the same features, to the last bit
 
 
+def test_experiments_without_a_table_in_common_stand_side_by_side(finished, shop, monkeypatch):
+    runs = [*finished([0]), *finished([0], code="2")]
+    one, other = (module.load_model(run, shop) for run in runs)
+    monkeypatch.setattr(one, "export", dict)
+    monkeypatch.setattr(other, "credibility", None)
+    frame = recovery(runs, rng(), shop)
+    assert list(frame["experiment"].unique()) == ["fake code=1", "fake code=2"]
+
+
 def test_intervals_cover_users_and_seeds_where_users_alone_do_not():
     expected = norm.cdf(0.6 / np.sqrt(2 * (1 + 0.25) + 0.09))
     covered, by_users = 0, 0
