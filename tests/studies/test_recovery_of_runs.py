@@ -156,6 +156,7 @@ def test_experiments_without_a_table_in_common_stand_side_by_side(finished, shop
     monkeypatch.setattr(other, "credibility", None)
     frame = recovery(runs, rng(), shop)
     assert list(frame["experiment"].unique()) == ["fake code=1", "fake code=2"]
+    assert frame["value"].dtype == float  # and not object, as beside an empty table
 
 
 def test_intervals_cover_users_and_seeds_where_users_alone_do_not():
