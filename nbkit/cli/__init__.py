@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nbkit import __version__
-from nbkit.cli import console, data, doctor, evaluate, models, notebooks, recommend, reproduce, runs, train
+from nbkit.cli import console, data, doctor, evaluate, models, notebooks, recommend, recovery, reproduce, runs, train
 from nbkit.errors import UserError
 
 
@@ -98,6 +98,7 @@ def _top(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("recommend")(recommend.recommend)
+app.command("recovery")(recovery.recovery)
 app.command("run")(notebooks.run)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")

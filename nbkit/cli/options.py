@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nbkit.errors import UserError
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from nbkit.data.dataset import MultimodalDataset
     from nbkit.runs import RunFolder
     from nbkit.studies.experiment import Experiment
@@ -22,6 +26,27 @@ DataOfRun = Annotated[
     str | None,
     typer.Option(metavar="SPEC", help="Where the run's data lies now (default: where it lay then)."),
 ]
+TableFile = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the whole table, .csv or .parquet, instead of printing."),
+]
+_WRITERS: dict[str, Any] = {
+    ".csv": lambda table: table.to_csv(index=False),
+    ".parquet": lambda table: table.to_parquet(index=False),
+}
+
+
+def check_table_file(out: Path | None) -> None:
+    """Refuse a name that says no known kind of table, before anything is computed."""
+    if out is not None and out.suffix not in _WRITERS:
+        raise UserError(f"--out {str(out)!r}; expected a name ending in {' or '.join(_WRITERS)}")
+
+
+def write_table(out: Path, table: pd.DataFrame) -> None:
+    """Write a table as its name says, whole or not at all."""
+    from nbkit.paths import write_atomic
+
+    write_atomic(out, _WRITERS[out.suffix](table))
 
 
 def open_run(text: str, root: Path | None) -> RunFolder:

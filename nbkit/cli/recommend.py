@@ -5,21 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nbkit.cli import console
-from nbkit.cli.options import DataOfRun, Device, RunId, RunsDir, data_of, open_run
+from nbkit.cli.options import (
+    DataOfRun,
+    Device,
+    RunId,
+    RunsDir,
+    TableFile,
+    check_table_file,
+    data_of,
+    open_run,
+    write_table,
+)
 from nbkit.errors import UserError
 
 if TYPE_CHECKING:
     from nbkit.data.dataset import MultimodalDataset
-
-_WRITERS: dict[str, Any] = {
-    ".csv": lambda table: table.to_csv(index=False),
-    ".parquet": lambda table: table.to_parquet(index=False),
-}
 
 
 def recommend(
@@ -28,9 +33,7 @@ def recommend(
     users_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Text file with one user id a line.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user of the data.")] = False,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Items a user.")] = 10,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet table instead of printing.")
-    ] = None,
+    out: TableFile = None,
     data: DataOfRun = None,
     device: Device = "auto",
     root: RunsDir = None,
@@ -44,15 +47,13 @@ def recommend(
       nbkit recommend 3fa9c1 --users u17,u42 -k 5
       nbkit recommend 3fa9c1 --all -k 20 --out recommendations.parquet
     """
-    from nbkit.paths import write_atomic
     from nbkit.studies.experiment import load_model
     from nbkit.studies.recommend import recommendations
     from nbkit.training.loop import pick_device
 
     if sum((users is not None, users_file is not None, everyone)) != 1:
         raise UserError("expected exactly one of --users ID,ID, --users-file FILE and --all")
-    if out is not None and out.suffix not in _WRITERS:
-        raise UserError(f"--out {str(out)!r}; expected a name ending in {' or '.join(_WRITERS)}")
+    check_table_file(out)
     found, where = open_run(run, root), pick_device(device)
     dataset = data_of(found, data)
     rows = None if everyone else user_rows(_wanted(users, users_file), dataset)
@@ -60,7 +61,7 @@ def recommend(
     if out is None:
         console.print_table(list(table.columns), table.astype(object).to_numpy().tolist())
     else:
-        write_atomic(out, _WRITERS[out.suffix](table))
+        write_table(out, table)
         console.say(f"{len(table):,} rows, {table['user_id'].nunique():,} users: {out}")
 
 

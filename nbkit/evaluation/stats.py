@@ -57,17 +57,23 @@ class PairedResult:
 def mean_interval(
     scores: np.ndarray, generator: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
-    """The mean of per-user scores ``(U,)`` with its BCa bootstrap interval; nan scores are left out.
+    """The mean of scores of users ``(U,)``, or of seeds and users ``(S, U)``, with its interval; nan is left out.
+
+    One seed: BCa bootstrap over users. Several: as :func:`hierarchical_difference`.
 
     Raises:
-        UserError: no score at all, a level outside (0, 1), fewer than 100 resamples.
+        UserError: no score at all, a user scored by some seeds only, a level outside (0, 1), fewer than 100 resamples.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    values = values[~np.isnan(values)]
-    _check_settings(len(values), level, resamples)
-    means = bootstrap_means(values, resamples, generator)
-    low, high = bca_limits(values, means, level)
-    return Interval(float(values.mean()), low, high, len(values))
+    values = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    values = values[:, _scored(values)]
+    _check_settings(values.shape[1], level, resamples)
+    if len(values) == 1:
+        means = bootstrap_means(values[0], resamples, generator)
+        low, high = bca_limits(values[0], means, level)
+        return Interval(float(values.mean()), low, high, values.shape[1])
+    per_user, deviation = _deviation(values, resamples, generator)
+    low, high = per_user.mean() + np.quantile(deviation, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(per_user.mean()), float(low), float(high), len(per_user))
 
 
 def paired_difference(
@@ -117,18 +123,14 @@ def hierarchical_difference(
     d = _differences(a, b)  # (S, U)
     if d.ndim == 1 or len(d) == 1:
         return paired_difference(np.ravel(a), np.ravel(b), generator, level=level, resamples=resamples)
-    seeds, users = d.shape
-    _check_settings(users, level, resamples)
-    per_user, per_seed = d.mean(axis=0), d.mean(axis=1)
-    per_user[np.abs(per_user) <= 1e-12 * np.abs(d).max()] = 0  # differences that cancel, but for rounding
-    deviation = bootstrap_means(per_user, resamples, generator) - per_user.mean()
-    deviation += per_seed.std(ddof=1) / np.sqrt(seeds) * generator.standard_t(seeds - 1, size=resamples)
+    _check_settings(d.shape[1], level, resamples)
+    per_user, deviation = _deviation(d, resamples, generator)
     low, high = per_user.mean() + np.quantile(deviation, [(1 - level) / 2, (1 + level) / 2])
     far = np.abs(deviation) >= abs(per_user.mean()) - rounding(per_user)
     p = (1 + far.sum()) / (1 + resamples)
-    note = "two seeds: too few to judge by, run three or more" if seeds == 2 else ""
+    note = "two seeds: too few to judge by, run three or more" if len(d) == 2 else ""
     sign_flip = sign_flip_p(per_user, resamples, generator)
-    return _paired(per_user, float(low), float(high), float(p), sign_flip, seeds=seeds, note=note)
+    return _paired(per_user, float(low), float(high), float(p), sign_flip, seeds=len(d), note=note)
 
 
 @overload
@@ -235,12 +237,26 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         raise UserError(
             f"the two models have scores of shape {a.shape} and {b.shape}, expected the same users and seeds"
         )
-    unknown = np.isnan(np.vstack([a, b]))  # (2 S, U)
+    return (a - b)[..., _scored(np.vstack([a, b]))]
+
+
+def _scored(scores: np.ndarray) -> np.ndarray:
+    """Which users have a score, ``(N, U) -> (U,)``; those who have one must have all."""
+    unknown = np.isnan(scores)
     if (uneven := unknown.any(axis=0) & ~unknown.all(axis=0)).any():
         raise UserError(
             f"user row {np.argmax(uneven)} is scored in one run and nan in another, expected the same users in all"
         )
-    return (a - b)[..., ~unknown[0]]
+    return ~unknown[0]
+
+
+def _deviation(scores: np.ndarray, resamples: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Means over seeds ``(S, U) -> (U,)``, and how far the mean of all strays with users and seeds ``(R,)``."""
+    per_user, per_seed = scores.mean(axis=0), scores.mean(axis=1)
+    per_user[np.abs(per_user) <= 1e-12 * np.abs(scores).max()] = 0  # differences that cancel, but for rounding
+    deviation = bootstrap_means(per_user, resamples, generator) - per_user.mean()
+    deviation += per_seed.std(ddof=1) / np.sqrt(len(scores)) * generator.standard_t(len(scores) - 1, size=resamples)
+    return per_user, deviation
 
 
 def _paired(

@@ -32,7 +32,7 @@ COMMANDS = sorted(commands(typer.main.get_command(app)))
 
 def test_the_verbs_are_those_of_the_laboratory() -> None:
     assert {path[0] for path in COMMANDS} == {
-        *("train", "evaluate", "recommend", "run", "reproduce", "runs", "data", "models", "clean", "doctor")
+        *("train", "evaluate", "recommend", "recovery", "run", "reproduce", "runs", "data", "models", "clean", "doctor")
     }
 
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from nbkit.data.corrupt import corrupt
 from nbkit.data.dataset import Truth
 from nbkit.errors import UserError
-from nbkit.evaluation.recovery import (
+from nbkit.evaluation.denoising import (
     linear_cka,
     neighbour_purity,
     noise_auc,
     noise_average_precision,
     probe_r2,
     profile_cosine,
-    recovery_table,
 )
+from nbkit.evaluation.recovery import recovery_table
 from nbkit.evaluation.stats import mean_interval
 
 ITEMS = 240

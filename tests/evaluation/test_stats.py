@@ -98,6 +98,18 @@ def test_disagreeing_seeds_widen_the_interval() -> None:
     assert "two seeds" in hierarchical_difference(b[:2], b[2:], rng(), resamples=200).note
 
 
+def test_an_interval_over_seeds_and_users_is_that_of_the_difference_from_nothing() -> None:
+    scores = rng(5).random((3, 60)) + rng(6).normal(size=(3, 1))
+    interval = mean_interval(scores, rng(), resamples=500)
+    difference = hierarchical_difference(scores, np.zeros((3, 60)), rng(), resamples=500)
+    assert (interval.mean, interval.low, interval.high) == (difference.difference, difference.low, difference.high)
+    unknown = np.insert(scores, 7, np.nan, axis=1)
+    assert mean_interval(unknown, rng(), resamples=500) == interval
+    unknown[1, 7] = 0.5
+    with pytest.raises(UserError, match="user row 7 is scored in one run and nan in another"):
+        mean_interval(unknown, rng(), resamples=500)
+
+
 def test_where_users_agree_seeds_are_judged_by_students_t() -> None:
     shifts = np.array([0.1, 0.2, 0.45])
     result = hierarchical_difference(np.repeat(shifts[:, None], 50, 1), np.zeros((3, 50)), rng(), resamples=40_000)
