@@ -15,6 +15,8 @@ import pandas as pd
 
 from nbkit.errors import SealedTestError, UserError
 
+RATED, GOOD_RATING = "rated", 4  # a good rating stands in for a deep behaviour where there is one kind of event
+
 
 def _read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()

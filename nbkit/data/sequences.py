@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nbkit.config import Range
-from nbkit.data.dataset import Interactions, TrainingView
+from nbkit.data.dataset import GOOD_RATING, RATED, Interactions, TrainingView
 from nbkit.errors import UserError, nearest
 
-RAREST, RATED = "rarest", "rated"
-GOOD_RATING = 4
+RAREST = "rarest"
 NOW = np.iinfo(np.int64).max  # a moment after every event
 
 # Settings that sequential models share.

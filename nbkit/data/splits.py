@@ -113,29 +113,25 @@ def split_interactions(
     how: SplitName,
     generator: np.random.Generator,
     *,
-    target: int | None = None,
+    target: np.ndarray | None = None,
     valid_share: float = 0.1,
     test_share: float = 0.1,
 ) -> tuple[Interactions, Interactions, Interactions]:
     """Train, validation and test interactions; all events of a (user, item) pair stay together.
 
     A pair's time is that of its last event, so that no training event is later than the held-out pair. With
-    ``target`` (a behaviour code) only pairs with an event of that behaviour are cut, at the time of the last
-    such event; the others are trained on. Rows keep their order.
+    ``target``, bool ``(E,)``, only pairs with such an event are cut, at the time of the last of them; the others are
+    trained on. Rows keep their order.
 
     Raises:
-        UserError: an unknown split, a split by time where there is no time, a target without behaviours.
+        UserError: an unknown split, or a split by time where there is no time.
     """
     if how not in get_args(SplitName):
         raise UserError(f"unknown split {how!r}; {nearest(how, get_args(SplitName))}")
     if how != "random" and interactions.timestamp is None:
         raise UserError(f"split {how!r} needs timestamps or positions; there are none (use 'random')")
     pair, index = _pairs(interactions.user, interactions.item)
-    counted = np.ones(len(interactions), dtype=bool)
-    if target is not None:
-        if interactions.behavior is None:
-            raise UserError(f"split by target behaviour {target}: these interactions have no behaviours")
-        counted = interactions.behavior == target
+    counted = np.ones(len(interactions), dtype=bool) if target is None else target
     cut = np.unique(index[counted])  # the pairs that may be held out, by number
     if how == "random":
         codes = random_per_user(pair[cut, 0], generator)

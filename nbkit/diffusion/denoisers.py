@@ -106,7 +106,7 @@ class _GraphBlock(nn.Module):
         return h + self.output(F.silu(self.conditioned(standardised(n), time, c, null)))
 
     def conditioned(self, n: Tensor, time: Tensor, c: Tensor | None, null: Tensor | None) -> Tensor:
-        """LN N under the condition, ``(N, D)``."""
+        """LN N under the condition, ``(N, D)``; a code or a condition that all nodes share may be a single row."""
         if c is None or null is None:
             return torch.sigmoid(self.condition(time)) * n
         if self.conditioning == "cross_attention":
@@ -114,7 +114,9 @@ class _GraphBlock(nn.Module):
             # A softmax over two tokens is a sigmoid of the difference of their scores.
             lead = (self.query(n) * (self.key(c) - self.key(null))).sum(1, keepdim=True) / math.sqrt(n.shape[1])
             return n + torch.lerp(self.value(null), self.value(c), torch.sigmoid(lead))
-        z = self.condition(torch.cat([c, time], dim=1))
+        # W [c; τ] by its halves: what all nodes share is multiplied once.
+        of_c, of_time = self.condition.weight.tensor_split([c.shape[1]], dim=1)
+        z = F.linear(c, of_c) + F.linear(time, of_time, self.condition.bias)
         if self.conditioning == "film":
             scale, shift = z.chunk(2, dim=1)
             return (1 + scale) * n + shift
@@ -157,10 +159,10 @@ class GraphDenoiser(nn.Module):
     def forward(
         self, x_t: Tensor, t: int | Tensor, condition: Tensor | None = None, dropped: Tensor | None = None
     ) -> Tensor:
-        time = self.time(t).expand(len(x_t), -1)
+        time = self.time(t)
         null = c = None
         if self.conditioning != "none":
-            null = c = self.null.expand(len(x_t), -1)
+            null = c = self.null[None]
             if condition is not None:
                 c = condition if dropped is None else torch.where(dropped.reshape(-1, 1), null, condition)
         h = self.input(x_t)

@@ -78,21 +78,15 @@ class DenoisedModality(nn.Module):
     def loss(
         self, x: Tensor, condition: Tensor, dropout: float, generator: torch.Generator, *, min_snr: bool = False
     ) -> Tensor:
-        """Mean squared error of x̂_0 at a random step, with the condition and without it in the shares 1 - p and p.
+        """Mean squared error of x̂_0 at a random step, each row without its condition with this probability.
 
-        One step for the whole table a draw, as at inference: nodes at different noise would mix over the graph. Two
-        draws are what dropping the condition with probability p means on average, and each trains its part every time.
+        One step for the whole table, as at inference: nodes at different noise would mix over the graph.
         """
         assert self.denoiser is not None
-        x = x.detach()
-        total = x.new_zeros(())
-        for share, given in ((1 - dropout, condition), (dropout, None)):
-            if share:
-                t = self.process.draw_steps(generator)
-                x_t = self.process.q_sample(x, t, standard_normal(x, generator))
-                weight = self.process.loss_weight(t, "min_snr" if min_snr else "constant")
-                total = total + share * weight * F.mse_loss(self.denoiser(x_t, t, given), x)
-        return total
+        x, t = x.detach(), self.process.draw_steps(generator)
+        dropped = torch.rand(len(x), generator=generator, device=x.device) < dropout
+        answer = self.denoiser(self.process.q_sample(x, t, standard_normal(x, generator)), t, condition, dropped)
+        return self.process.loss_weight(t, "min_snr" if min_snr else "constant") * F.mse_loss(answer, x)
 
     def trajectory(self, condition: Tensor, generator: torch.Generator) -> Trajectory:
         """The way from noise at T back to clean rows, all T steps, for a viewer."""

@@ -17,12 +17,21 @@ from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, user_
 from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
 from nbkit.models.chains import Chains
-from nbkit.models.credibility import Teacher, leave_one_out
+from nbkit.models.credibility import PartialOrder, Teacher, leave_one_out
 from nbkit.models.denoised_modality import DenoisedModality
 from nbkit.models.layers import info_nce, linear_cka, node_table, norm_penalty
-from nbkit.models.multi_view import Concatenated, MultiView
+from nbkit.models.multi_view import Carry, Concatenated, MultiView
 
 Positive = Annotated[float, Range(1e-4, 1e4)]
+
+
+class Features(NamedTuple):
+    """Item tables by modality, ``(I, D)`` each."""
+
+    clean: list[Tensor]  # x
+    denoised: list[Tensor]  # x̂
+    mixed: list[Tensor]  # x̃
+    carried: list[Tensor]  # H
 
 
 class Views(NamedTuple):
@@ -45,13 +54,15 @@ class JBMDiff(CollaborativeRecommender):
     public. Ours are therefore all of these:
 
     Z = mean_l Âˡ [P; Q];  x_m = LN₀(W_m f_m + b_m);  x̂_m = f_m(√ᾱ_{T'} x_m, T', c),  c = LN₀(sg Z_I), as a gate;
-    x̃_m = (1-η_m) x_m + η_m x̂_m;  H_m = Ŝ_m x̃_m W_m';  Y_m = ½ (1 + Â) [R̄ H_m; H_m];  E = Z + Fusion(Y, Z);
+    x̃_m = (1-η_m) x_m + η_m x̂_m;  H_m = Ŝ_m (Q ⊙ σ(W_m' x̃_m + b_m'));  Y_m = ½ (1 + Â) [R̄ H_m; H_m];
+    E = Z + Fusion(Y, Z);
     L = -mean[w⁺ log σ(s_ui - s_uj) + ρ w⁻ log σ(s_uj - s_ui) + w° log σ(s_uj* - s_uk)]
-    + λ_d Σ ‖f_m(x_t, t, c) - sg x_m‖² + λ_g Σ BPR(y_u; x̂_m) + λ_a InfoNCE(side, Z) + λ_r ‖E‖².
+    + λ_d Σ ‖f_m(x_t, t, c) - sg x_m‖² + λ_g Σ w⁺ BPR(y_u; x̂_m) + λ_a InfoNCE(side, Z) + λ_r ‖E‖².
     y_u is the mean of x̂_m over the user's other items; w⁺, w⁻, w° (``credibility``) and j* (``chains``) are judged by a
-    teacher, the tables Z and [R̄ x̃; x̃] averaged over epochs. Judging by x̃ and not by H keeps every trace of an item
-    through its neighbours out of the profile that judges it, and finds noise better. Features stay frozen; the
-    diffusion loss trains the denoiser alone.
+    teacher, the tables Z and [R̄ x̂; x̂] averaged over epochs. Judging by x̂ and not by H keeps every trace of an item
+    through its neighbours out of the profile that judges it, and finds noise better. That identities are carried over
+    the item graphs, gated by what features say of them, is MGCN's; features alone (``carry``) rank far worse. Features
+    stay frozen; the diffusion loss trains the denoiser alone.
 
     Shapes: ``nodes`` ``(U + I, D)``, users first. Source: the abstract of Pan & Wei,
     2026; parts after DA-MRS (KDD 2024), DiffRec (SIGIR 2023), classifier-free guidance (Ho & Salimans, 2022).
@@ -79,14 +90,15 @@ class JBMDiff(CollaborativeRecommender):
         noise_scale: Annotated[float, Range(1e-4, 1), "s of the noise variance; literature: 0.1"] = 1.0,
         noise_min: Annotated[float, Range(1e-6, 0.999), "γ_min of the noise variance; literature: 1e-4"] = 0.01,
         noise_max: Annotated[float, Range(1e-6, 0.999), "γ_max of the noise variance; literature: 0.02"] = 0.5,
-        condition_dropout: Annotated[Rate, "share of the diffusion loss without condition"] = 0.1,
+        condition_dropout: Annotated[Rate, "share of items without condition in the diffusion loss"] = 0.1,
         guidance_scale: Annotated[float, Range(0, 20), "ω of classifier-free guidance"] = 0.0,
         reverse_steps: Annotated[int, Range(1, 1000), "DDIM steps of the denoised feature"] = 1,
         min_snr: Annotated[bool, "weigh the diffusion loss by min(SNR, 5) / 5"] = False,
         multi_view: Annotated[bool, "propagated and fused views; else one projection of all features"] = True,
+        carry: Annotated[Carry, "what views propagate: identities gated by features, or features alone"] = "ids",
         weighting: Annotated[bool, "weigh pairs by their credibility; else by 1"] = True,
         judge_by: Annotated[
-            Literal["denoised", "propagated"], "profiles of x̃, or of H after the item graph"
+            Literal["denoised", "mixed", "propagated"], "profiles of x̂, of x̃, or of H after the item graph"
         ] = "denoised",
         leave_one_out: Annotated[bool, "judge an item by the user's other items alone"] = True,
         spread: Annotated[float, Range(0, 20), "b: how much disagreement of modalities lowers belief"] = 2.0,
@@ -100,10 +112,10 @@ class JBMDiff(CollaborativeRecommender):
         warmup: Annotated[int, Range(0), "epochs before pairs are weighed, reversed or chained"] = 10,
         ema: Annotated[float, Range(0, 0.999), "share of the teacher that stays each epoch"] = 0.5,
         diffusion_weight: Weight = 0.1,
-        guidance_weight: Weight = 0.1,
+        guidance_weight: Weight = 0.5,
         align_weight: Weight = 0.01,
         temperature: Annotated[Positive, "τ of the alignment's contrast"] = 0.2,
-        reg: Annotated[Weight, "weight of half the squared norms of the batch's vectors"] = 1e-4,
+        reg: Annotated[Weight, "weight of half the squared norms of the batch's vectors"] = 0.01,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -139,7 +151,9 @@ class JBMDiff(CollaborativeRecommender):
             for m, item_graph in zip(self.names, item_graphs, strict=True)
         )
         if multi_view:
-            self.side: nn.Module = MultiView(self.graph, self.history, item_graphs, dim, generator)
+            self.side: MultiView | Concatenated = MultiView(
+                self.graph, self.history, item_graphs, dim, generator, carry=carry
+            )
         else:
             self.side = Concatenated(self.history, views, dim, generator)
         self.teacher = Teacher(
@@ -150,21 +164,29 @@ class JBMDiff(CollaborativeRecommender):
             self.chains = Chains(inputs.pairs, torch.cat(near, dim=1), size[0], share=chain_share, **tops)
         self.register_buffer("tally", torch.zeros(3), persistent=False)  # batches; sums of mean belief, of reversals
 
-    def views(self) -> Views:
-        """Everything from the weights, in training and evaluation alike: nothing is drawn."""
-        z = self.graph.propagate(self.nodes, self.layers)
+    def features(self, z: Tensor) -> Features:
+        """Every modality under Z, in training and evaluation alike: nothing is drawn."""
         clean, denoised, mixed = zip(*(view(self.condition(z)) for view in self.modality), strict=True)
-        propagated, side = self.side(mixed, z)
-        judged = list(mixed) if self.judge_by == "denoised" else propagated
-        return Views(z, list(clean), list(denoised), judged, side, z + side)
+        carried = self.side.items(mixed, self.nodes[self.num_users :])
+        return Features(list(clean), list(denoised), list(mixed), carried)
+
+    def views(self) -> Views:
+        """Everything of all nodes from the weights."""
+        z = self.graph.propagate(self.nodes, self.layers)
+        features = self.features(z)
+        side = self.side(features.carried, z)
+        judged = {"denoised": features.denoised, "mixed": features.mixed, "propagated": features.carried}[self.judge_by]
+        return Views(z, features.clean, features.denoised, judged, side, z + side)
 
     def condition(self, z: Tensor) -> Tensor:
         """c ``(I, D)``: no gradient, so that the condition is never bent towards what is easy to denoise."""
         return standardised(z[self.num_users :].detach())
 
-    def _diffused(self) -> dict[str, DenoisedModality]:
-        found = {name: cast(DenoisedModality, view) for name, view in zip(self.names, self.modality, strict=True)}
-        return {name: view for name, view in found.items() if view.denoiser is not None}
+    def _diffused(self, of: Features | Views) -> list[tuple[str, DenoisedModality, Tensor, Tensor]]:
+        """Name, module, x and x̂ of every modality that has a denoiser."""
+        views = (cast(DenoisedModality, view) for view in self.modality)
+        rows = zip(self.names, views, of.clean, of.denoised, strict=True)
+        return [row for row in rows if row[1].denoiser is not None]
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Let the teacher follow, and search for chain items when it is time."""
@@ -184,56 +206,60 @@ class JBMDiff(CollaborativeRecommender):
         return self.teacher.judge(users, positives, negatives).weight
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        views, users = self.views(), batch.users
-        both = torch.cat([batch.positives, batch.negatives]) + self.num_users
-        user, positive, negative = F.embedding(torch.cat([users, both]), views.vectors).chunk(3)
-        margin = (user * (positive - negative)).sum(1)
-        parts = self._ranking(batch, views.vectors, user, negative, margin)
-        for (name, view), x, x_hat in zip(self._diffused().items(), views.clean, views.denoised, strict=False):
+        z = self.graph.propagate(self.nodes, self.layers)
+        features = self.features(z)
+        users, items, given = batch.users, [batch.positives, batch.negatives], None
+        if self.chain and self.epoch >= self.warmup:
+            above, given = self.chains.draw(users, batch.generator)
+            items.append(above)
+        # Views are fused for the distinct nodes of the batch alone.
+        nodes, place = torch.unique(torch.cat([users, *(i + self.num_users for i in items)]), return_inverse=True)
+        side, behaviour = self.side(features.carried, z, nodes), z.index_select(0, nodes)
+        user, positive, negative, *rest = (side + behaviour).index_select(0, place).chunk(1 + len(items))
+        order = self.teacher.judge(users, batch.positives, batch.negatives) if self.epoch >= self.warmup else None
+        weight = order.weight if order is not None and self.weighting else torch.ones_like(users, dtype=side.dtype)
+        parts = self._ranking(order, weight, (user * (positive - negative)).sum(1))
+        if self.chain:
+            chain = positive.new_zeros(())
+            if given is not None:
+                given = given & (items[2] != batch.negatives)
+                believed = self.teacher.judge(users, items[2], batch.negatives, observed=False).consistency
+                chain = (given * believed * F.softplus(-(user * (rest[0] - negative)).sum(1))).mean()
+            parts["chain"] = self.chain * chain
+        for name, view, x, x_hat in self._diffused(features):
             if self.diffusion_weight:
-                error = view.loss(
-                    x, self.condition(views.z), self.condition_dropout, batch.generator, min_snr=self.min_snr
-                )
+                error = view.loss(x, self.condition(z), self.condition_dropout, batch.generator, min_snr=self.min_snr)
                 parts[f"diffusion_{name}"] = self.diffusion_weight * error
             if self.guidance_weight:
-                parts[f"guidance_{name}"] = self.guidance_weight * self._guidance(x_hat, batch)
+                parts[f"guidance_{name}"] = self.guidance_weight * self._guidance(x_hat, batch, weight)
         if self.align_weight:
-            rows = torch.unique(users), torch.unique(batch.positives) + self.num_users
-            pairs = [(F.embedding(r, views.side), F.embedding(r, views.z)) for r in rows]
+            both = [torch.unique(some) for some in place.split(len(users))[:2]]  # users, and observed items
+            pairs = [(side.index_select(0, rows), behaviour.index_select(0, rows)) for rows in both]
             parts["align"] = self.align_weight * torch.stack([info_nce(a, b, self.temperature) for a, b in pairs]).sum()
         parts["reg"] = self.reg * norm_penalty(user, positive, negative, squared=True)
         return parts
 
-    def _ranking(
-        self, batch: Batch, vectors: Tensor, user: Tensor, negative: Tensor, margin: Tensor
-    ) -> dict[str, Tensor]:
-        """BPR of believed pairs, of reversed ones, and of chain items above the sampled ones."""
-        weight, reversal, chain = torch.ones_like(margin), torch.zeros_like(margin), margin.new_zeros(())
-        if self.epoch >= self.warmup:
-            order = self.teacher.judge(batch.users, batch.positives, batch.negatives)
+    def _ranking(self, order: PartialOrder | None, weight: Tensor, margin: Tensor) -> dict[str, Tensor]:
+        """BPR of believed pairs, and of reversed ones, from how far the observed item scores above the sampled one."""
+        reversal = torch.zeros_like(margin)
+        if order is not None:
             reversal = order.reversal
-            weight = order.weight if self.weighting else weight
-            self.tally += torch.stack([torch.ones_like(chain), order.belief.mean(), (reversal > 0).float().mean()])
+            self.tally += torch.stack([margin.new_ones(()), order.belief.mean(), (reversal > 0).float().mean()])
         parts = {"bpr": (weight * F.softplus(-margin)).mean()}
         if self.reversal:
             parts["reversal"] = self.reversal * (reversal * F.softplus(margin)).mean()
-        if self.chain:
-            if self.epoch >= self.warmup:
-                items, given = self.chains.draw(batch.users, batch.generator)
-                given = given & (items != batch.negatives)
-                believed = self.teacher.judge(batch.users, items, batch.negatives, observed=False).consistency
-                above = (user * (F.embedding(items + self.num_users, vectors) - negative)).sum(1)
-                chain = (given * believed * F.softplus(-above)).mean()
-            parts["chain"] = self.chain * chain
         return parts
 
-    def _guidance(self, x_hat: Tensor, batch: Batch) -> Tensor:
-        """BPR of the denoised feature by the mean of the user's other items; a user of one item adds a constant."""
+    def _guidance(self, x_hat: Tensor, batch: Batch, weight: Tensor) -> Tensor:
+        """BPR of the denoised feature by the mean of the user's other items, each pair as far as it is believed.
+
+        A user of one item adds a constant.
+        """
         user = F.embedding(batch.users, self.history(x_hat))
         positive, negative = F.embedding(torch.cat([batch.positives, batch.negatives]), x_hat).chunk(2)
         if self.teacher.leave_one_out:
             user = leave_one_out(user, positive, self.teacher.counts[batch.users])
-        return F.softplus((user * (negative - positive)).sum(1)).mean()
+        return (weight * F.softplus((user * (negative - positive)).sum(1))).mean()
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         users, items = self.views().vectors.tensor_split([self.num_users])
@@ -248,10 +274,10 @@ class JBMDiff(CollaborativeRecommender):
         """
         if modality not in self.names:
             raise UserError(f"unknown modality {modality!r}; {nearest(modality, self.names)}")
-        if modality not in self._diffused():
+        view = cast(DenoisedModality, self.modality[self.names.index(modality)])
+        if view.denoiser is None:
             raise UserError("jbm_diff: eta = 0 leaves diffusion out; expected a model with eta above 0")
-        z = self.graph.propagate(self.nodes, self.layers)
-        return self._diffused()[modality].trajectory(self.condition(z), generator)
+        return view.trajectory(self.condition(self.graph.propagate(self.nodes, self.layers)), generator)
 
     def export(self) -> dict[str, Tensor]:
         """Adds ``projected_<modality>`` x and ``denoised_<modality>`` x̂, both ``(I, D)``."""
@@ -264,7 +290,7 @@ class JBMDiff(CollaborativeRecommender):
     def diagnostics(self) -> dict[str, float]:
         """Belief and share of reversed pairs after warm-up; η and CKA of x̂ with x and with the ids by modality."""
         views, found = self.views(), {}
-        for (name, view), x, x_hat in zip(self._diffused().items(), views.clean, views.denoised, strict=False):
+        for name, view, x, x_hat in self._diffused(views):
             found[f"eta_{name}"] = torch.sigmoid(view.mixing)
             found[f"cka_raw_{name}"] = linear_cka(x_hat, x)
             found[f"cka_ids_{name}"] = linear_cka(x_hat, views.z[self.num_users :])

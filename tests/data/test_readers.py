@@ -190,6 +190,8 @@ def test_without_a_split_the_last_is_held_out_where_there_is_time(parquet):
     ]  # its only other buy stays in training
     events.drop(columns="position").to_parquet(parquet / "interactions.parquet")
     assert len(readers.read(parquet, seed=3).test) == 2
+    events.assign(rating=[5, 4, 3, 1, 4, 2]).to_parquet(parquet / "interactions.parquet")
+    assert triples(readers.read(parquet, target="rated")) == triples(bought)  # those bought have a rating of 4 or more
 
 
 def full_dataset(user_ids, item_ids):

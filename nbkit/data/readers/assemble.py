@@ -11,7 +11,7 @@ import pandas as pd
 
 from nbkit.config import Seed
 from nbkit.data import splits
-from nbkit.data.dataset import Interactions, MultimodalDataset
+from nbkit.data.dataset import GOOD_RATING, RATED, Interactions, MultimodalDataset
 from nbkit.data.readers import files
 from nbkit.errors import UserError, nearest
 from nbkit.repro import numpy_generator
@@ -19,7 +19,7 @@ from nbkit.repro import numpy_generator
 # Settings that several readers share.
 Modalities = Annotated[tuple[str, ...] | None, "feature tables to load; all where left out"]
 Split = Annotated[splits.SplitName | None, "how to cut; as the file says where left out"]
-Target = Annotated[str | None, "behaviour that is held out; any where left out"]
+Target = Annotated[str | None, "behaviour that is held out, or 'rated' (a rating of 4 or more); any where left out"]
 SplitSeed = Annotated[Seed, "seed of a random split"]
 
 
@@ -99,16 +99,21 @@ def cut(
     if codes is not None and how is None:
         train, valid, test = (events.take(np.flatnonzero(codes == code)) for code in range(3))
         return train, valid, test
-    if target is not None and target not in behaviors:
-        raise UserError(f"{where}: no behaviour {target!r}; {nearest(target, behaviors)}")
+    counted = None
+    if target in behaviors:
+        counted = np.asarray(events.behavior) == behaviors.index(target)
+    elif target == RATED and events.rating is not None:
+        counted = events.rating >= GOOD_RATING
+    elif target is not None:
+        names = behaviors if events.rating is None else (*behaviors, RATED)
+        raise UserError(f"{where}: no behaviour {target!r}; {nearest(target, names)}")
     if how == "temporal" and clock == "order":
         raise UserError(
             f"{where}: split 'temporal' needs clock times, and only the order within each user is known; "
             "expected 'leave-one-out' or 'random'"
         )
     how = how or ("random" if events.timestamp is None else "leave-one-out")
-    code = None if target is None else behaviors.index(target)
-    return splits.split_interactions(events, how, numpy_generator(seed, "split"), target=code)
+    return splits.split_interactions(events, how, numpy_generator(seed, "split"), target=counted)
 
 
 def dataset(
