@@ -52,7 +52,7 @@ def encoded_by_hand(model: DiffCL) -> tuple[Tensor, dict[str, Tensor]]:
         x = torch.where(x > 0, x, 0.01 * x) @ outer.weight.T + outer.bias
         rows = torch.cat([model.users[m], x])
         modal[m] = powers @ (rows / rows.norm(dim=1, keepdim=True))
-    return powers @ (model.nodes / model.nodes.norm(dim=1, keepdim=True)), modal
+    return powers @ model.nodes, modal
 
 
 def test_scores_of_four_nodes_follow_from_the_equations_by_hand():
