@@ -185,6 +185,19 @@ def user_item_graph(pairs: Tensor, num_users: int, num_items: int) -> SparseGrap
     return SparseGraph(rows, columns, weights.repeat(2), (size, size), symmetric=True)
 
 
+def thinned(pairs: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """The pairs that stay when a share of edges is left out, those between much-connected nodes first: ``(P', 2)``.
+
+    An edge stays with a weight of 1/√(d_u d_i), drawn without replacement by the exponential race: the largest weight
+    over Exp(1) first. Shapes: ``pairs`` ``(P, 2)``. Source: FREEDOM (Zhou & Shen, MM 2023), its edge pruning.
+    """
+    users, items = pairs.unbind(1)
+    degree_u, degree_i = torch.bincount(users), torch.bincount(items)
+    weight = (degree_u[users] * degree_i[items]).float().rsqrt()
+    race = weight / torch.empty_like(weight).exponential_(generator=generator)
+    return pairs[race.topk(max(1, int(len(weight) * (1 - dropout)))).indices]
+
+
 def nearest_neighbours(
     features: Tensor, k: int, *, chunk: int = 256, include_self: bool = True
 ) -> tuple[Tensor, Tensor]:

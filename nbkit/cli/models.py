@@ -48,3 +48,9 @@ def models(
         [[s.name, s.type_name, "required" if s.required else repr(s.default), s.range or "", s.help] for s in settings],
         title=f"Settings: nbkit train {name} --set NAME=VALUE",
     )
+    if cls.presets:
+        rows = [
+            [key, " ".join(f"{k}={v:g}" for k, v in {**preset.settings, **preset.training}.items()), preset.source]
+            for key, preset in cls.presets.items()
+        ]
+        console.print_table(["preset", "settings", "from"], rows, title=f"\nPresets: nbkit train {name} --preset NAME")

@@ -27,6 +27,9 @@ def train(
     seeds: Annotated[
         str | None, typer.Option(metavar="0,1,2", help="Several seeds, one run each, instead of --seed.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Settings chosen for a data set; see `nbkit models MODEL`.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Setting of the model; see `nbkit models MODEL`."),
@@ -51,22 +54,33 @@ def train(
     Examples:
       nbkit train lightgcn --data boutique:small --seed 0
       nbkit train freedom --seeds 0,1,2 --set layers=2 --train epochs=50 --test
+      nbkit train lightgcn --data path/to/baby --preset baby --seeds 0,1,2 --test
       nbkit train lightgcn --noise add_random_edges:0.2 --noise row_shuffle:0.1:7
     """
     from dataclasses import replace
 
     from nbkit import config
-    from nbkit.models.base import model_class
+    from nbkit.models.base import Preset, model_class
     from nbkit.paths import runs_dir, writable_folder
     from nbkit.studies.experiment import Experiment
     from nbkit.training.loop import TrainSettings, pick_device
 
+    cls = model_class(model)
+    if preset is not None and preset not in cls.presets:
+        known = nearest(preset, cls.presets) if cls.presets else "it has none"
+        raise UserError(f"--preset {preset!r}: model {model} has no such preset; {known}")
+    chosen = Preset("defaults") if preset is None else cls.presets[preset]
     experiment = Experiment(
         model=model,
         data=data,
         noise=tuple(parse_noise(text) for text in noise or ()),
-        model_settings=config.parse_assignments(model_class(model), settings or [], where="--set"),
-        training=TrainSettings(**config.parse_assignments(TrainSettings, training or [], where="--train")),
+        model_settings={
+            **chosen.settings,
+            **config.parse_assignments(cls, settings or [], where="--set"),
+        },
+        training=TrainSettings(
+            **{**chosen.training, **config.parse_assignments(TrainSettings, training or [], where="--train")}
+        ),
     )
     pick_device(device)
     checked = config.settings_of(Experiment)["seed"]

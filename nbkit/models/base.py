@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -67,6 +67,7 @@ __all__ = [
     "Inputs",
     "Paper",
     "Past",
+    "Preset",
     "Recommender",
     "Score",
     "SequentialRecommender",
@@ -74,6 +75,15 @@ __all__ = [
     "model_class",
     "registry",
 ]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a model, and of its training, for one data set, and where they come from."""
+
+    source: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Recommender(nn.Module, ABC):
@@ -86,7 +96,7 @@ class Recommender(nn.Module, ABC):
     name: ClassVar[str]
     paper: ClassVar[Paper]
     modalities: ClassVar[Literal["none", "optional", "any"]] = "any"  # "any": one or more feature tables are needed
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # settings by data set; the class docstring says whence
+    presets: ClassVar[Mapping[str, Preset]] = {}  # by data set
 
     @classmethod
     def check(cls, data: TrainingView, settings: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.errors import UserError
-from nbkit.graphs import SparseGraph, combine_graphs, nearest_neighbours, neighbour_graph, user_item_graph
+from nbkit.graphs import SparseGraph, combine_graphs, nearest_neighbours, neighbour_graph, thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
 
@@ -78,15 +78,10 @@ class FREEDOM(CollaborativeRecommender):
         return combine_graphs([neighbour_graph(n) for n in near], weights)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
-        """Draw the edges of this epoch by the exponential race: the largest weight/Exp(1) come first."""
-        if not self.edge_dropout:
-            return
-        users, items = self.pairs.unbind(1)
-        degree_u, degree_i = torch.bincount(users), torch.bincount(items)
-        weight = (degree_u[users] * degree_i[items]).float().rsqrt()
-        race = weight / torch.empty_like(weight).exponential_(generator=generator)
-        kept = race.topk(max(1, int(len(weight) * (1 - self.edge_dropout)))).indices
-        self.sampled = user_item_graph(self.pairs[kept], self.num_users, len(self.nodes) - self.num_users)
+        """Draw the edges of this epoch."""
+        if self.edge_dropout:
+            kept = thinned(self.pairs, self.edge_dropout, generator)
+            self.sampled = user_item_graph(kept, self.num_users, len(self.nodes) - self.num_users)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         distinct, place = torch.unique(torch.cat([batch.positives, batch.negatives]), return_inverse=True)

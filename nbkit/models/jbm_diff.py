@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
 from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, user_item_graph
 from nbkit.layers import standardised
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
 from nbkit.models.credibility import PartialOrder, Teacher, leave_one_out
 from nbkit.models.denoised_modality import DenoisedModality
@@ -74,6 +75,7 @@ class JBMDiff(CollaborativeRecommender):
         "arXiv 2026",
         "https://arxiv.org/abs/2604.03654",
     )
+    presets: ClassVar[Mapping[str, Preset]] = {"baby": Preset("validation, seed 0, of 1e-2 and 1e-3", {"reg": 1e-3})}
     tally: Tensor
 
     def __init__(

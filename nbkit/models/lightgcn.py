@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from nbkit.config import Dim, Layers, Weight
 from nbkit.graphs import user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.layers import bpr_loss, node_table, norm_penalty
 
 
@@ -27,6 +30,9 @@ class LightGCN(CollaborativeRecommender):
         "https://arxiv.org/abs/2002.02126",
     )
     modalities = "none"
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "baby": Preset("validation, seed 0, of 1e-2, 1e-3 and 1e-4", {"reg": 0.01})
+    }
 
     def __init__(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from nbkit.config import Dim, Weight
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, concatenated, embedding, norm_penalty
 
 
@@ -23,6 +24,7 @@ class VBPR(CollaborativeRecommender):
 
     name = "vbpr"
     paper = Paper("VBPR: Visual Bayesian Personalized Ranking", "AAAI 2016", "https://arxiv.org/abs/1510.01784")
+    presets: ClassVar[Mapping[str, Preset]] = {"baby": Preset("validation, seed 0, of 1, .3, .1 and .01", {"reg": 0.3})}
 
     def __init__(
         self,

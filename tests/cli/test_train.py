@@ -153,3 +153,16 @@ def test_metrics_are_json_that_anybody_can_read(nbkit: Cli, shop: Path) -> None:
     nbkit("train", "bpr", "--data", shop, "--runs", "elsewhere", *QUICK)
     (run,) = RunStore("elsewhere").runs()
     assert json.loads((run / "metrics.json").read_text())["fit"]["epochs"] == 3
+
+
+def test_a_preset_gives_settings_that_set_and_train_may_change(nbkit: Cli, shop: Path) -> None:
+    nbkit("train", "diffcl", "--data", shop, "--preset", "baby", "--set", "reg=0.3", *QUICK)
+    (run,) = RunStore("runs").runs()
+    told = run.read_json("settings.json")
+    assert (told["model_settings"]["contrast"], told["model_settings"]["reg"]) == (0.02, 0.3)
+    assert told["training"]["lr"] == 5e-4
+    wrong = nbkit("train", "diffcl", "--data", shop, "--preset", "bady")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "no such preset; did you mean 'baby'" in wrong.err
+    assert "it has none" in nbkit("train", "bpr", "--data", shop, "--preset", "baby").err
+    assert "contrast=0.02" in nbkit("models", "diffcl").out

@@ -170,7 +170,9 @@ def test_a_model_says_where_it_comes_from_and_what_may_be_set(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_preset_is_settings_that_the_model_accepts(name):
     for data, preset in registry()[name].presets.items():
-        check(registry()[name], preset, where=f"preset {data}")
+        assert preset.source
+        check(registry()[name], preset.settings, where=f"preset {data}")
+        check(TrainSettings, preset.training, where=f"preset {data}")
 
 
 def test_a_model_is_given_nothing_that_is_held_out(world):
