@@ -18,7 +18,7 @@ from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, user_
 from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
-from nbkit.models.credibility import PartialOrder, Teacher, leave_one_out
+from nbkit.models.credibility import Teacher, leave_one_out
 from nbkit.models.denoised_modality import DenoisedModality
 from nbkit.models.layers import info_nce, linear_cka, node_table, norm_penalty
 from nbkit.models.multi_view import Carry, Concatenated, MultiView
@@ -41,7 +41,7 @@ class Views(NamedTuple):
     z: Tensor  # collaborative vectors Z
     clean: list[Tensor]  # x
     denoised: list[Tensor]  # x̂
-    judged: list[Tensor]  # what pairs are judged by: x̃, or H after the item graph
+    judged: list[Tensor]  # what pairs are judged by: x̂, x̃, or H after the item graph
     side: Tensor
     vectors: Tensor  # E = Z + side
 
@@ -212,22 +212,20 @@ class JBMDiff(CollaborativeRecommender):
         features = self.features(z)
         users, items, given = batch.users, [batch.positives, batch.negatives], None
         if self.chain and self.epoch >= self.warmup:
-            above, given = self.chains.draw(users, batch.generator)
-            items.append(above)
+            between, given = self.chains.draw(users, batch.generator)
+            items.append(between)
         # Views are fused for the distinct nodes of the batch alone.
         nodes, place = torch.unique(torch.cat([users, *(i + self.num_users for i in items)]), return_inverse=True)
         side, behaviour = self.side(features.carried, z, nodes), z.index_select(0, nodes)
         user, positive, negative, *rest = (side + behaviour).index_select(0, place).chunk(1 + len(items))
-        order = self.teacher.judge(users, batch.positives, batch.negatives) if self.epoch >= self.warmup else None
-        weight = order.weight if order is not None and self.weighting else torch.ones_like(users, dtype=side.dtype)
-        parts = self._ranking(order, weight, (user * (positive - negative)).sum(1))
+        weight, parts = self._ranking(batch, (user * (positive - negative)).sum(1))
         if self.chain:
-            chain = positive.new_zeros(())
+            parts["chain"] = positive.new_zeros(())
             if given is not None:
                 given = given & (items[2] != batch.negatives)
                 believed = self.teacher.judge(users, items[2], batch.negatives, observed=False).consistency
-                chain = (given * believed * F.softplus(-(user * (rest[0] - negative)).sum(1))).mean()
-            parts["chain"] = self.chain * chain
+                above = (user * (rest[0] - negative)).sum(1)
+                parts["chain"] = self.chain * (given * believed * F.softplus(-above)).mean()
         for name, view, x, x_hat in self._diffused(features):
             if self.diffusion_weight:
                 error = view.loss(x, self.condition(z), self.condition_dropout, batch.generator, min_snr=self.min_snr)
@@ -241,16 +239,17 @@ class JBMDiff(CollaborativeRecommender):
         parts["reg"] = self.reg * norm_penalty(user, positive, negative, squared=True)
         return parts
 
-    def _ranking(self, order: PartialOrder | None, weight: Tensor, margin: Tensor) -> dict[str, Tensor]:
-        """BPR of believed pairs, and of reversed ones, from how far the observed item scores above the sampled one."""
-        reversal = torch.zeros_like(margin)
-        if order is not None:
-            reversal = order.reversal
+    def _ranking(self, batch: Batch, margin: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """w⁺, and BPR of believed pairs and of reversed ones; ``margin`` is how far i scores above j."""
+        weight, reversal = torch.ones_like(margin), torch.zeros_like(margin)
+        if self.epoch >= self.warmup:
+            order = self.teacher.judge(batch.users, batch.positives, batch.negatives)
+            weight, reversal = order.weight if self.weighting else weight, order.reversal
             self.tally += torch.stack([margin.new_ones(()), order.belief.mean(), (reversal > 0).float().mean()])
         parts = {"bpr": (weight * F.softplus(-margin)).mean()}
         if self.reversal:
             parts["reversal"] = self.reversal * (reversal * F.softplus(margin)).mean()
-        return parts
+        return weight, parts
 
     def _guidance(self, x_hat: Tensor, batch: Batch, weight: Tensor) -> Tensor:
         """BPR of the denoised feature by the mean of the user's other items, each pair as far as it is believed.
