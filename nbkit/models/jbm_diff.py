@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -136,21 +136,12 @@ class JBMDiff(CollaborativeRecommender):
         near = [nearest_neighbours(inputs.features[m], neighbours)[0] for m in self.names]
         item_graphs = [neighbour_graph(n) for n in near]
 
-        schedule = linear_variance(steps, scale=noise_scale, gamma_min=noise_min, gamma_max=noise_max)
-        process = GaussianDiffusion(schedule)
+        process = GaussianDiffusion(linear_variance(steps, scale=noise_scale, gamma_min=noise_min, gamma_max=noise_max))
+        how: dict[str, Any] = {"eta": eta, "conditioning": conditioning, "generator": generator}
+        how |= {"guidance_scale": guidance_scale, "reverse_steps": reverse_steps}
         self.modality = nn.ModuleList(
-            DenoisedModality(
-                inputs.features[m],
-                item_graph if graph_step else None,
-                process,
-                dim,
-                eta=eta,
-                conditioning=conditioning,
-                guidance_scale=guidance_scale,
-                reverse_steps=reverse_steps,
-                generator=generator,
-            )
-            for m, item_graph in zip(self.names, item_graphs, strict=True)
+            DenoisedModality(inputs.features[m], near_by if graph_step else None, process, dim, **how)
+            for m, near_by in zip(self.names, item_graphs, strict=True)
         )
         if multi_view:
             self.side: MultiView | Concatenated = MultiView(
