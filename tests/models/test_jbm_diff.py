@@ -340,6 +340,23 @@ def test_the_weighted_loss_is_its_formula(world):
     assert torch.equal(model.credibility(some.users, some.positives, some.negatives), order.weight)
 
 
+def test_guidance_asks_that_a_users_other_items_point_to_each_as_far_as_it_is_believed(world):
+    some, model = doubtful(batch(world)), trained(world, epochs=2, warmup=0)
+    model.start_epoch(1, generator())
+    weight = model.teacher.judge(some.users, some.positives, some.negatives).weight
+    x_hat = model.views().denoised[0]
+    own = [torch.from_numpy(world.train.item[world.train.user == u]) for u in range(world.num_users)]
+    losses = []
+    for user, i, j in zip(some.users.tolist(), some.positives.tolist(), some.negatives.tolist(), strict=True):
+        count = len(own[user])
+        others = (x_hat[own[user]].sum(0) - x_hat[i]) / (
+            count - 1
+        )  # also of a pair turned round: i is taken for its own
+        losses.append(-F.logsigmoid(others @ (x_hat[i] - x_hat[j])))
+    expected = 0.5 * (weight * torch.stack(losses)).mean()
+    torch.testing.assert_close(model.losses(some)["guidance_image"], expected)
+
+
 # Switches
 
 GUIDED = {f"guidance_{m}" for m in WORDS}
