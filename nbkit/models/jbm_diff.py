@@ -56,7 +56,7 @@ class JBMDiff(CollaborativeRecommender):
 
     Z = mean_l Âˡ [P; Q];  x_m = LN₀(W_m f_m + b_m);  x̂_m = f_m(√ᾱ_{T'} x_m, T', c),  c = LN₀(sg Z_I), as a gate;
     x̃_m = (1-η_m) x_m + η_m x̂_m;  H_m = Ŝ_m (Q ⊙ σ(W_m' x̃_m + b_m'));  Y_m = ½ (1 + Â) [R̄ H_m; H_m];
-    E = Z + Fusion(Y, Z);
+    E = Z + μ Fusion(Y, Z);
     L = -mean[w⁺ log σ(s_ui - s_uj) + ρ w⁻ log σ(s_uj - s_ui) + w° log σ(s_uj* - s_uk)]
     + λ_d Σ ‖f_m(x_t, t, c) - sg x_m‖² + λ_g Σ w⁺ BPR(y_u; x̂_m) + λ_a InfoNCE(side, Z) + λ_r ‖E‖².
     y_u is the mean of x̂_m over the user's other items; w⁺, w⁻, w° (``credibility``) and j* (``chains``) are judged by a
@@ -98,6 +98,7 @@ class JBMDiff(CollaborativeRecommender):
         min_snr: Annotated[bool, "weigh the diffusion loss by min(SNR, 5) / 5"] = False,
         multi_view: Annotated[bool, "propagated and fused views; else one projection of all features"] = True,
         carry: Annotated[Carry, "what views propagate: identities gated by features, or features alone"] = "ids",
+        side_weight: Annotated[Weight, "μ: how much the side counts beside Z"] = 1.0,
         weighting: Annotated[bool, "weigh pairs by their credibility; else by 1"] = True,
         judge_by: Annotated[
             Literal["denoised", "mixed", "propagated"], "profiles of x̂, of x̃, or of H after the item graph"
@@ -126,6 +127,7 @@ class JBMDiff(CollaborativeRecommender):
         self.condition_dropout, self.min_snr, self.temperature = condition_dropout, min_snr, temperature
         self.diffusion_weight, self.guidance_weight, self.align_weight = diffusion_weight, guidance_weight, align_weight
         self.reg, self.warmup, self.epoch, self.judge_by = reg, warmup, 0, judge_by
+        self.side_weight = side_weight
         size, views = (inputs.num_users, inputs.num_items), len(self.names)
 
         self.nodes = node_table(*size, dim, generator)
@@ -167,7 +169,7 @@ class JBMDiff(CollaborativeRecommender):
         """Everything of all nodes from the weights."""
         z = self.graph.propagate(self.nodes, self.layers)
         features = self.features(z)
-        side = self.side(features.carried, z)
+        side = self.side_weight * self.side(features.carried, z)
         judged = {"denoised": features.denoised, "mixed": features.mixed, "propagated": features.carried}[self.judge_by]
         return Views(z, features.clean, features.denoised, judged, side, z + side)
 
@@ -207,7 +209,8 @@ class JBMDiff(CollaborativeRecommender):
             items.append(between)
         # Views are fused for the distinct nodes of the batch alone.
         nodes, place = torch.unique(torch.cat([users, *(i + self.num_users for i in items)]), return_inverse=True)
-        side, behaviour = self.side(features.carried, z, nodes), z.index_select(0, nodes)
+        side = self.side_weight * self.side(features.carried, z, nodes)
+        behaviour = z.index_select(0, nodes)
         user, positive, negative, *rest = (side + behaviour).index_select(0, place).chunk(1 + len(items))
         weight, parts = self._ranking(batch, (user * (positive - negative)).sum(1))
         if self.chain:

@@ -414,6 +414,16 @@ def test_fusion_by_concatenation_uses_no_item_graph(world):
     torch.testing.assert_close(views.vectors, views.z + views.side)
 
 
+def test_the_side_counts_by_its_weight_in_training_and_in_ranking(world):
+    one, three, some = build(world, reg=0.0), build(world, reg=0.0, side_weight=3.0), batch(world)
+    views = one.views()
+    vectors = views.z + 3 * views.side
+    torch.testing.assert_close(torch.cat(three.embeddings()), vectors)
+    user, i, j = (vectors[r] for r in (some.users, some.positives + world.num_users, some.negatives + world.num_users))
+    margin = (user * (i - j)).sum(1)
+    torch.testing.assert_close(three.losses(some)["bpr"], F.softplus(-margin).mean())
+
+
 def test_pairs_are_judged_by_denoised_features_or_by_what_is_made_of_them(world):
     for judge_by in ("denoised", "mixed", "propagated"):
         model = build(world, judge_by=judge_by)
