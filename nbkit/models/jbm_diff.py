@@ -75,7 +75,9 @@ class JBMDiff(CollaborativeRecommender):
         "arXiv 2026",
         "https://arxiv.org/abs/2604.03654",
     )
-    presets: ClassVar[Mapping[str, Preset]] = {"baby": Preset("validation, seed 0, of 1e-2 and 1e-3", {"reg": 1e-3})}
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "baby": Preset("validation, seed 0, of five pairs", {"reg": 3e-3, "side_weight": 3.0}),
+    }
     tally: Tensor
 
     def __init__(
