@@ -36,7 +36,8 @@ class DiffCL(CollaborativeRecommender):
     Shapes: E ``(U + I, D)``, users first; scored vectors ``[E_vt; E_id]`` of width 2D.
     Source: Song et al., TNNLS 2025. No code of it is public, and it names no loss, network or constants of the
     diffusion: those are a reconstruction after DiffRec and MENTOR, and so are means where it writes sums. MENTOR also
-    norms the rows of [P; Q]; on Amazon Baby that costs .005 of validation Recall@20 and is left out.
+    norms the rows of [P; Q]; on Amazon Baby (one seed) that cost .005 of validation Recall@20 and is left out. Leaving
+    edges out (``edge_dropout``, of training alone) is FREEDOM's and not in the paper.
     A weight of 0 leaves its part out, exactly; ``parts`` names what turns off each part of its Table III.
     """
 

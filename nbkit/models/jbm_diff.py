@@ -76,7 +76,7 @@ class JBMDiff(CollaborativeRecommender):
         "https://arxiv.org/abs/2604.03654",
     )
     presets: ClassVar[Mapping[str, Preset]] = {
-        "baby": Preset("validation, seed 0, of five pairs", {"reg": 3e-3, "side_weight": 3.0}),
+        "baby": Preset("validation, seed 0, of five pairs of reg and side_weight", {"reg": 3e-3, "side_weight": 3.0}),
     }
     tally: Tensor
 

@@ -254,3 +254,21 @@ def test_one_modality_trains_and_its_weight_is_one(make_planted):
     result = fit(model, data, TrainSettings(epochs=2, batch_size=64), seed=0, device="cpu")
     assert result.history[1]["loss"] < result.history[0]["loss"]
     assert model.fusion_weights().tolist() == [1.0]
+
+
+def test_edges_are_left_out_of_training_alone_and_drawn_anew_each_epoch(world):
+    view = world.sealed()
+    model = DiffCL(Inputs.from_view(view), dim=8, edge_dropout=0.5, generator=repro.generator(0, "weights"))
+    ranked, drawn = model.embeddings(), repro.generator(0, "training")
+    edges = []
+    for epoch in range(2):
+        model.start_epoch(epoch, drawn)
+        edges.append(model.sampled.indices.tolist())
+        assert len(edges[-1]) == 2 * (len(view.train) // 2)
+    assert edges[0] != edges[1]
+    assert all(torch.equal(a, b) for a, b in zip(ranked, model.embeddings(), strict=True))
+    identity, encoded = model.encoded(model.sampled)
+    users, items = model._vectors(identity, model.enhanced(encoded))
+    gap = (users[[0, 1]] * (items[[2, 3]] - items[[4, 5]])).sum(1)
+    some = Batch(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([4, 5]), drawn)
+    torch.testing.assert_close(model.losses(some)["bpr"], F.softplus(-gap).mean())
