@@ -19,6 +19,7 @@ ROOMS = (
     *(
         "data",
         "graphs",
+        "neighbours",
         "layers",
         "diffusion",
         "models",
@@ -32,7 +33,7 @@ ROOMS = (
     ),
 )
 CORE_ROOMS = ROOMS[: ROOMS.index("plots")]
-CORE_LIBRARIES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm")
+CORE_LIBRARIES = ("torch", "torch-geometric", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "joblib", "tqdm")
 SCREEN_LIBRARIES = {"plotly", "ipywidgets", "IPython", "anywidget", "matplotlib"}
 OPENS_THE_SEAL = (
     "evaluation/final.py",

@@ -14,9 +14,10 @@ from nbkit.diffusion.denoisers import MLPDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standard_normal
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
-from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, thinned, user_item_graph
+from nbkit.graphs import SparseGraph, neighbour_graph, thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.layers import FeatureTable, bpr_loss, embedding, info_nce, linear, node_table
+from nbkit.neighbours import alike
 
 FIGURES = "near the best of Figures 3-5 of the paper as described to us; not tried on these data"
 
@@ -99,7 +100,7 @@ class DiffCL(CollaborativeRecommender):
             inner, outer = linear(features.shape[1], hidden, generator), linear(hidden, dim, generator)
             self.content[m] = nn.Sequential(inner, nn.LeakyReLU(), outer)
             if item_layers:
-                self.item_graphs[m] = neighbour_graph(nearest_neighbours(features, neighbours)[0])
+                self.item_graphs[m] = neighbour_graph(alike(features, neighbours)[0])
             if contrast and views == "denoised":
                 self.denoisers[m] = MLPDenoiser(dim, residual=False, generator=generator)
         self.features = nn.ModuleDict({m: FeatureTable(f, trained=train_features) for m, f in inputs.features.items()})

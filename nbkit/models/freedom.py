@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.errors import UserError
-from nbkit.graphs import SparseGraph, combine_graphs, nearest_neighbours, neighbour_graph, thinned, user_item_graph
+from nbkit.graphs import SparseGraph, combine_graphs, neighbour_graph, thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
+from nbkit.neighbours import alike
 
 
 class FREEDOM(CollaborativeRecommender):
@@ -71,7 +72,7 @@ class FREEDOM(CollaborativeRecommender):
                 )
             near = [inputs.neighbours[m][:, :k] for m in names]
         else:
-            near = [nearest_neighbours(inputs.features[m], k)[0] for m in names]
+            near = [alike(inputs.features[m], k)[0] for m in names]
         weights = [1 / len(names)] * len(names)
         if names == ["image", "text"]:
             weights = [image_weight, 1 - image_weight]

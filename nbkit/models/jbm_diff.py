@@ -14,7 +14,7 @@ from nbkit.diffusion.denoisers import Conditioning
 from nbkit.diffusion.process import GaussianDiffusion, Trajectory
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
-from nbkit.graphs import SparseGraph, nearest_neighbours, neighbour_graph, user_item_graph
+from nbkit.graphs import SparseGraph, neighbour_graph, user_item_graph
 from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
@@ -22,6 +22,7 @@ from nbkit.models.credibility import Teacher, leave_one_out
 from nbkit.models.denoised_modality import DenoisedModality
 from nbkit.models.layers import info_nce, linear_cka, node_table, norm_penalty
 from nbkit.models.multi_view import Carry, Concatenated, MultiView
+from nbkit.neighbours import alike
 
 Positive = Annotated[float, Range(1e-4, 1e4)]
 
@@ -137,7 +138,7 @@ class JBMDiff(CollaborativeRecommender):
         users, items = inputs.pairs.unbind(1)
         counts = torch.bincount(users, minlength=size[0])
         self.history = SparseGraph(users, items, 1 / counts[users], size)  # R̄: the mean over a user's items
-        near = [nearest_neighbours(inputs.features[m], neighbours)[0] for m in self.names]
+        near = [alike(inputs.features[m], neighbours)[0] for m in self.names]
         item_graphs = [neighbour_graph(n) for n in near]
 
         process = GaussianDiffusion(linear_variance(steps, scale=noise_scale, gamma_min=noise_min, gamma_max=noise_max))

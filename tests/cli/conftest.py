@@ -64,9 +64,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("NBKIT_RUNS", "NBKIT_FIGURES", "NBKIT_DEBUG"):
         monkeypatch.delenv(name, raising=False)
 

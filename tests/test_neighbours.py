@@ -1,0 +1,76 @@
+"""Neighbours by content: what is counted, and that it is computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbkit import graphs, neighbours
+
+
+def distinct_pairs(seed: int, nodes: int, contexts: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    pairs = np.unique(np.random.default_rng(seed).integers(0, (nodes, contexts), (count, 2)), axis=0)
+    return torch.from_numpy(pairs[:, 0]), torch.from_numpy(pairs[:, 1])
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 6), least=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_together_equals_the_sorted_rows_of_the_dense_product(seed, k, least):
+    nodes, contexts = distinct_pairs(seed, 7, 5, 20)
+    dense = np.zeros((7, 5))
+    dense[nodes, contexts] = 1
+    counts = dense @ dense.T
+    expected = []
+    for node in range(7):
+        others = sorted((o for o in range(7) if o != node and counts[node, o] >= least), key=lambda o: -counts[node, o])
+        expected += [(node, o, counts[node, o]) for o in others[:k]]
+    got = neighbours.together(nodes, contexts, 7, k, least=least)
+    assert list(zip(*(column.tolist() for column in got), strict=True)) == expected
+
+
+def test_nodes_are_counted_in_parts_without_a_seam(monkeypatch, tmp_path):
+    nodes, contexts = distinct_pairs(0, 40, 9, 200)
+    whole = neighbours.together(nodes, contexts, 40, 5)
+    monkeypatch.setattr(neighbours, "ROWS", 7)
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    for expected, got in zip(whole, neighbours.together(nodes, contexts, 40, 5), strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_no_pairs_are_no_edges():
+    nothing = torch.empty(0, dtype=torch.int64)
+    assert [len(column) for column in neighbours.together(nothing, nothing, 4, 3)] == [0, 0, 0]
+
+
+def test_the_same_content_is_computed_once_and_other_content_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    asked = []
+    plain = graphs.nearest_neighbours
+    monkeypatch.setattr(graphs, "nearest_neighbours", lambda f, k: asked.append(k) or plain(f, k))
+    features = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    first = neighbours.alike(features, 3)
+    for expected, got in zip(first, neighbours.alike(features.clone(), 3), strict=True):
+        assert torch.equal(expected, got)
+    assert asked == [3]
+    neighbours.alike(features, 4)
+    features[0, 0] += 1
+    neighbours.alike(features, 3)
+    assert asked == [3, 4, 3]
+
+
+@pytest.mark.parametrize("spoil", ["folder is a file", "answers cut short"])
+def test_a_spoilt_cache_costs_time_and_nothing_else(spoil, monkeypatch, tmp_path):
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    nodes, contexts = distinct_pairs(1, 10, 5, 30)
+    expected = neighbours.together(nodes, contexts, 10, 2)
+    if spoil == "folder is a file":
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "file"))
+    else:
+        for path in tmp_path.rglob("output.pkl"):
+            path.write_bytes(path.read_bytes()[:20])
+    for left, right in zip(expected, neighbours.together(nodes, contexts, 10, 2), strict=True):
+        assert torch.equal(left, right)
