@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from nbkit import __version__
-from nbkit.cli import console, data, doctor, evaluate, models, notebooks, recommend, recovery, reproduce, runs, train
+from nbkit.cli import (
+    console,
+    data,
+    doctor,
+    evaluate,
+    models,
+    notebooks,
+    recommend,
+    recovery,
+    reproduce,
+    runs,
+    train,
+    tune,
+)
 from nbkit.errors import UserError
 
 
@@ -96,6 +109,7 @@ def _top(
 
 
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("recommend")(recommend.recommend)
 app.command("recovery")(recovery.recovery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +64,7 @@ class Inputs:
 __all__ = [
     "Batch",
     "CollaborativeRecommender",
+    "Grid",
     "History",
     "Inputs",
     "Paper",
@@ -86,6 +88,23 @@ class Preset:
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Values that a model is tuned over, its own settings and its training's, and where they come from."""
+
+    source: str
+    settings: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    training: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def points(self) -> list[Preset]:
+        """Every combination of the values, the last name running fastest."""
+        names = [*self.settings, *self.training]
+        rows = itertools.product(*self.settings.values(), *self.training.values())
+        pairs = [list(zip(names, row, strict=True)) for row in rows]
+        cut = len(self.settings)
+        return [Preset(self.source, dict(pair[:cut]), dict(pair[cut:])) for pair in pairs]
+
+
 class Recommender(nn.Module, ABC):
     """A model under the house contract.
 
@@ -97,6 +116,7 @@ class Recommender(nn.Module, ABC):
     paper: ClassVar[Paper]
     modalities: ClassVar[Literal["none", "optional", "any"]] = "any"  # "any": one or more feature tables are needed
     presets: ClassVar[Mapping[str, Preset]] = {}  # by data set
+    grid: ClassVar[Grid] = Grid("none declared")  # what tuning tries
 
     @classmethod
     def check(cls, data: TrainingView, settings: Mapping[str, Any]) -> None:

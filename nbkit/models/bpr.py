@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nbkit.config import Dim, Weight
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.layers import bpr_loss, embedding, norm_penalty
 
 
@@ -25,6 +25,7 @@ class BPR(CollaborativeRecommender):
         "https://arxiv.org/abs/1205.2618",
     )
     modalities = "none"
+    grid = Grid("MMRec's report, and two learning rates", {"reg": (1.0, 0.1, 0.01, 1e-3, 1e-4)}, {"lr": (1e-3, 5e-4)})
 
     def __init__(self, inputs: Inputs, *, dim: Dim = 64, reg: Weight = 0.1, generator: torch.Generator) -> None:
         super().__init__()

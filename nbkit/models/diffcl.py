@@ -15,7 +15,7 @@ from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standar
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
 from nbkit.graphs import SparseGraph, neighbour_graph, thinned, user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import FeatureTable, bpr_loss, embedding, info_nce, linear, node_table
 from nbkit.neighbours import alike
 
@@ -55,6 +55,7 @@ class DiffCL(CollaborativeRecommender):
         "sports": Preset(FIGURES, {"contrast": 0.1, "align": 0.5, "reg": 0.9}),
         "video": Preset(FIGURES, {"contrast": 0.5, "align": 1.0, "reg": 1.0}),
     }
+    grid = Grid("ours", {"contrast": (0.01, 0.02, 0.1), "align": (0.1, 0.5), "reg": (0.01, 0.1)}, {"lr": (1e-3, 5e-4)})
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "diff": {"contrast": 0.0},
         "align": {"align": 0.0},

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.errors import UserError
 from nbkit.graphs import SparseGraph, combine_graphs, neighbour_graph, thinned, user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
 from nbkit.neighbours import alike
 
@@ -34,6 +34,8 @@ class FREEDOM(CollaborativeRecommender):
         "MM 2023",
         "https://arxiv.org/abs/2211.06924",
     )
+
+    grid = Grid("its paper", {"edge_dropout": (0.8, 0.9), "reg": (0.0, 1e-5, 1e-4, 1e-3)})
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Range, Rate
 from nbkit.data.sequences import RAREST, Deep, Length, Predict, Stream, StreamName
 from nbkit.models.attention import dropout
-from nbkit.models.base import Batch, History, Inputs, Paper, SequentialRecommender
+from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.layers import bpr_loss, embedding
 
 
@@ -34,6 +34,7 @@ class GRU4Rec(SequentialRecommender):
         "Session-based Recommendations with Recurrent Neural Networks", "ICLR 2016", "https://arxiv.org/abs/1511.06939"
     )
     modalities = "none"
+    grid = Grid("ours", {"dropout": (0.1, 0.2, 0.4)}, {"lr": (1e-3, 3e-3, 1e-2)})
 
     def __init__(
         self,

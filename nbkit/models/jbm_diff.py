@@ -16,7 +16,7 @@ from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
 from nbkit.graphs import SparseGraph, neighbour_graph, user_item_graph
 from nbkit.layers import standardised
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
 from nbkit.models.credibility import Teacher, leave_one_out
 from nbkit.models.denoised_modality import DenoisedModality
@@ -79,6 +79,7 @@ class JBMDiff(CollaborativeRecommender):
     presets: ClassVar[Mapping[str, Preset]] = {
         "baby": Preset("validation, seed 0, of five pairs of reg and side_weight", {"reg": 3e-3, "side_weight": 3.0}),
     }
+    grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0)}, {"lr": (1e-3, 5e-4)})
     tally: Tensor
 
     def __init__(

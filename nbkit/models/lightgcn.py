@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nbkit.config import Dim, Layers, Weight
 from nbkit.graphs import user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import bpr_loss, node_table, norm_penalty
 
 
@@ -30,6 +30,7 @@ class LightGCN(CollaborativeRecommender):
         "https://arxiv.org/abs/2002.02126",
     )
     modalities = "none"
+    grid = Grid("MMRec's report", {"layers": (2, 3, 4), "reg": (1e-2, 1e-3, 1e-4, 1e-5)})
     presets: ClassVar[Mapping[str, Preset]] = {
         "baby": Preset("validation, seed 0, of 1e-2, 1e-3 and 1e-4", {"reg": 0.01})
     }

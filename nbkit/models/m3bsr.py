@@ -16,7 +16,7 @@ from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standar
 from nbkit.diffusion.schedules import linear_beta
 from nbkit.errors import UserError, nearest
 from nbkit.models.attention import dropout
-from nbkit.models.base import Batch, History, Inputs, Paper, SequentialRecommender
+from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.experts import COMMON, Experts, Masks, Opinions, Tokens, push_loss
 from nbkit.models.layers import ProjectedFeatures, embedding, linear
 
@@ -82,6 +82,7 @@ class M3BSR(SequentialRecommender):
         "https://arxiv.org/abs/2508.05352",
     )
     modalities = "optional"
+    grid = Grid("ours", {"dropout": (0.1, 0.2, 0.4), "push_weight": (0.0, 0.1, 1.0)}, {"lr": (1e-3, 3e-3)})
     streams = ("shallow", "deep")
 
     def __init__(

@@ -12,7 +12,7 @@ from nbkit.config import Dim, Range, Rate
 from nbkit.data.sequences import RAREST, Deep, Length, Predict, StreamName
 from nbkit.errors import UserError
 from nbkit.models.attention import TransformerBlock, dropout
-from nbkit.models.base import Batch, History, Inputs, Paper, SequentialRecommender
+from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.layers import bpr_loss, embedding
 
 
@@ -34,6 +34,7 @@ class SASRec(SequentialRecommender):
     name = "sasrec"
     paper = Paper("Self-Attentive Sequential Recommendation", "ICDM 2018", "https://arxiv.org/abs/1808.09781")
     modalities = "none"
+    grid = Grid("ours", {"dropout": (0.1, 0.2, 0.4)}, {"lr": (1e-3, 3e-3, 1e-2)})
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nbkit.config import Dim, Weight
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, concatenated, embedding, norm_penalty
 
 
@@ -25,6 +25,8 @@ class VBPR(CollaborativeRecommender):
     name = "vbpr"
     paper = Paper("VBPR: Visual Bayesian Personalized Ranking", "AAAI 2016", "https://arxiv.org/abs/1510.01784")
     presets: ClassVar[Mapping[str, Preset]] = {"baby": Preset("validation, seed 0, of 1, .3, .1 and .01", {"reg": 0.3})}
+
+    grid = Grid("MMRec's report, .3 added", {"reg": (1.0, 0.3, 0.1, 0.01, 1e-3)}, {"lr": (1e-3, 5e-4)})
 
     def __init__(
         self,

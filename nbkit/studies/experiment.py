@@ -26,7 +26,7 @@ from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
 
 # What decides a run's numbers besides its settings: a change in the syntax of any of these gives new run ids.
 # Whatever of these rooms a model imports counts for it, and these modules count for every model.
-_PARTS = ("nbkit.layers", "nbkit.graphs", "nbkit.diffusion", "nbkit.models")
+_PARTS = ("nbkit.layers", "nbkit.graphs", "nbkit.neighbours", "nbkit.diffusion", "nbkit.models")
 _CODE = (
     "nbkit.data.sampling",
     "nbkit.data.sequences",

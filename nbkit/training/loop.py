@@ -113,9 +113,11 @@ def train_epoch(
         stepped(step)
     table = torch.stack(values).cpu()  # (steps, 1 + parts)
     if not torch.isfinite(table).all():
-        step, part = (int(n) for n in torch.nonzero(~torch.isfinite(table[:, 1:]))[0])
+        bad = torch.nonzero(~torch.isfinite(table))
+        step = int(bad[0, 0])
+        column = int(bad[bad[:, 0] == step][-1, 1])  # the sum stands first: a part is named where one is to blame
         raise TrainingDivergedError(
-            f"loss part {names[part]!r} became {table[step, 1 + part]:g} in batch {step}; "
+            f"loss part {['the sum', *names][column]!r} became {table[step, column]:g} in batch {step}; "
             "expected a finite number (a smaller lr or clip_norm helps)"
         )
     means = table.double().mean(0).tolist()

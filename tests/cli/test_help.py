@@ -32,7 +32,20 @@ COMMANDS = sorted(commands(typer.main.get_command(app)))
 
 def test_the_verbs_are_those_of_the_laboratory() -> None:
     assert {path[0] for path in COMMANDS} == {
-        *("train", "evaluate", "recommend", "recovery", "run", "reproduce", "runs", "data", "models", "clean", "doctor")
+        *(
+            "train",
+            "tune",
+            "evaluate",
+            "recommend",
+            "recovery",
+            "run",
+            "reproduce",
+            "runs",
+            "data",
+            "models",
+            "clean",
+            "doctor",
+        )
     }
 
 

@@ -175,6 +175,16 @@ def test_every_preset_is_settings_that_the_model_accepts(name):
         check(TrainSettings, preset.training, where=f"preset {data}")
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_says_what_to_tune_it_over(name):
+    points = registry()[name].grid.points()
+    assert len(points) >= 4
+    assert registry()[name].grid.source
+    for point in points:
+        check(registry()[name], point.settings, where="grid")
+        check(TrainSettings, point.training, where="grid")
+
+
 def test_a_model_is_given_nothing_that_is_held_out(world):
     inputs = Inputs.from_view(world.sealed())
     held_out = {tuple(p) for p in world.test.open("rewrite").pairs()} | {tuple(p) for p in world.valid.pairs()}
