@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,12 @@ _INPUTS = {
 
 def models(
     name: Annotated[str | None, typer.Argument(help="A model, to see its settings and its equations.")] = None,
+    cards: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page about every model into this folder.")
+    ] = None,
+    costs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Result of `python -m benchmarks.cost`, for the pages.")
+    ] = None,
 ) -> None:
     """List the models, or show one and its settings.
 
@@ -27,9 +34,16 @@ def models(
     Examples:
       nbkit models
       nbkit models lightgcn
+      nbkit models --cards docs/models
     """
     from nbkit import config
     from nbkit.models.base import model_class, registry
+
+    if cards is not None:
+        from nbkit.studies.model_cards import write_cards
+
+        console.say(f"{len(write_cards(cards, costs))} pages: {cards}")
+        return
 
     if name is None:
         found = sorted(registry().items())
