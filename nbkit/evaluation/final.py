@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nbkit.data.dataset import MultimodalDataset, TrainingView
 from nbkit.data.sequences import Past, joined
@@ -18,22 +20,38 @@ from nbkit.runs import RunFolder
 Masking = Literal["train", "train+valid"]
 MASKINGS: tuple[Masking, ...] = ("train", "train+valid")
 
-PER_USER, METRICS, OPENED = "per_user.parquet", "metrics.json", "test_opened.json"
+PER_USER, PLACES, METRICS, OPENED = "per_user.parquet", "places.parquet", "metrics.json", "test_opened.json"
 
 
-def per_user_table(data: TrainingView, evaluator: Evaluator, ranker: Ranker, split: str, masking: str) -> pd.DataFrame:
-    """One row a ranked user: split, masking, user row and id, number of relevant items, every metric."""
+@dataclass(frozen=True)
+class Tables:
+    """What a ranking leaves: ``users``, one row a ranked user (split, masking, user row and id, number of relevant
+    items, every metric), and ``places``, one row a held-out pair (split, masking, user, item, rank).
+
+    ``rank`` is the 0-based place among all items, -1 where it is beyond the largest K.
+    """
+
+    users: pd.DataFrame
+    places: pd.DataFrame
+
+
+def ranking_tables(data: TrainingView, evaluator: Evaluator, ranker: Ranker, split: str, masking: str) -> Tables:
+    """Rank once, keep it by user and by held-out pair."""
     users = evaluator.users.cpu().numpy()
-    columns = {name: values.cpu().numpy() for name, values in evaluator.per_user(ranker).items()}
-    return pd.DataFrame(
-        {
-            "split": split,
-            "masking": masking,
-            "user": users,
-            "user_id": np.asarray(data.user_ids)[users].astype(str),
-            "relevant": evaluator.relevant.cpu().numpy(),
-            **columns,
-        }
+    row, item, place = evaluator.places(ranker)
+    columns = {name: values.cpu().numpy() for name, values in evaluator.metrics(row, place).items()}
+    head = {"split": split, "masking": masking}
+    by_user = {
+        "user": users,
+        "user_id": np.asarray(data.user_ids)[users].astype(str),
+        "relevant": evaluator.relevant.cpu().numpy(),
+    }
+    rank = torch.where(place < max(evaluator.ks), place, -1).cpu().numpy()
+    pairs = {"user": users[row.cpu().numpy()], "item": item.cpu().numpy(), "rank": rank}
+    order = np.lexsort((pairs["item"], pairs["user"]))
+    return Tables(
+        pd.DataFrame({**head, **by_user, **columns}),
+        pd.DataFrame({**head, **{name: values[order] for name, values in pairs.items()}}),
     )
 
 
@@ -62,8 +80,8 @@ def final_test(
 
     ``train`` masks training items only, as MMRec does; ``train+valid`` also those seen in validation, as is proper.
     Under both a model sees of each user the training and validation events before the first test pair.
-    Per-user rows are added to the run's ``per_user.parquet``, means to ``metrics.json``, the opening to
-    ``test_opened.json``.
+    Per-user rows are added to the run's ``per_user.parquet``, ranks of held-out pairs to ``places.parquet``, means to
+    ``metrics.json``, the opening to ``test_opened.json``.
 
     Raises:
         UserError: the run is not finished.
@@ -75,9 +93,11 @@ def final_test(
         return dict(metrics["test"])
     run.write_json(OPENED, {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "data": dataset.fingerprint})
     tables = _test_tables(dataset, ranker, ks, device)
-    seen = run.read_table(PER_USER)
-    run.write_table(PER_USER, pd.concat([seen[seen["split"] != "test"], *tables.values()], ignore_index=True))
-    metrics["test"] = {masking: mean_metrics(table) for masking, table in tables.items()}
+    parts = {PER_USER: [t.users for t in tables.values()], PLACES: [t.places for t in tables.values()]}
+    for name, found in parts.items():
+        seen = run.read_table(name)
+        run.write_table(name, pd.concat([seen[seen["split"] != "test"], *found], ignore_index=True))
+    metrics["test"] = {masking: mean_metrics(table.users) for masking, table in tables.items()}
     run.write_json(METRICS, metrics)
     return dict(metrics["test"])
 
@@ -86,18 +106,16 @@ def reference_test(
     dataset: MultimodalDataset, ranker: Ranker, *, ks: Sequence[int] = (5, 10, 20, 50)
 ) -> dict[Masking, pd.DataFrame]:
     """Per-user test scores, by masking, of a ranker that was neither trained nor selected (popularity, say)."""
-    return _test_tables(dataset, ranker, ks, "cpu")
+    return {masking: table.users for masking, table in _test_tables(dataset, ranker, ks, "cpu").items()}
 
 
-def _test_tables(
-    dataset: MultimodalDataset, ranker: Ranker, ks: Sequence[int], device: Any
-) -> dict[Masking, pd.DataFrame]:
+def _test_tables(dataset: MultimodalDataset, ranker: Ranker, ks: Sequence[int], device: Any) -> dict[Masking, Tables]:
     held_out, train, valid = dataset.test.open("final_test"), dataset.train.pairs(), dataset.valid.pairs()
     exclude = {"train": [train], "train+valid": [train, valid]}
     past = Past(dataset.sealed(), joined(dataset.train, dataset.valid), held_out)
-    tables: dict[Masking, pd.DataFrame] = {}
+    tables: dict[Masking, Tables] = {}
     for masking in MASKINGS:
         pairs = (held_out.pairs(), exclude[masking])
         evaluator = Evaluator(*pairs, dataset.num_users, dataset.num_items, ks=ks, device=device, past=past)
-        tables[masking] = per_user_table(dataset, evaluator, ranker, "test", masking)
+        tables[masking] = ranking_tables(dataset, evaluator, ranker, "test", masking)
     return tables

@@ -118,22 +118,21 @@ def recall_by_item_group(
     ``pair_recall``, the share of all ``pairs`` of the group that were found: weighted by ``pairs`` it gives
     the overall share; ``contribution``, what the group adds to the usual Recall@K: contributions sum to it.
 
+    With a column ``seed`` a pair may come once a seed: whether it was found is the mean over them.
+
     Raises:
         UserError: a missing column, a pair given twice, an item without a label, K below 1.
     """
     _need(positions, ["user", "item", "rank"], "positions")
     if k < 1:
         raise UserError(f"cut-off K is {k}, expected 1 or more")
-    if (twice := positions.duplicated(["user", "item"])).any():
+    key = ["user", "item", *(["seed"] if "seed" in positions else [])]
+    if (twice := positions.duplicated(key)).any():
         user, item = positions.loc[twice, ["user", "item"]].iloc[0]
         raise UserError(f"positions hold user {user}, item {item} twice, expected every relevant pair once")
-    pairs = pd.DataFrame(
-        {
-            "group": _groups_of(item_labels, positions["item"], "item"),
-            "user": positions["user"].to_numpy(),
-            "found": positions["rank"].between(0, k - 1).to_numpy(dtype=np.float64),
-        }
-    )
+    found = positions["rank"].between(0, k - 1).astype(np.float64)
+    pairs = found.groupby([positions["user"], positions["item"]]).mean().rename("found").reset_index()
+    pairs["group"] = _groups_of(item_labels, pairs["item"], "item")
     pairs["share"] = pairs["found"] / pairs.groupby("user")["found"].transform("size")
     rows = []
     for name, part in pairs.groupby("group", observed=True):

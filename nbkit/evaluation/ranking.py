@@ -167,23 +167,37 @@ class Evaluator:
         return Chunk(users, torch.cat([row.new_empty(0), *flat]), row[order], item[order])
 
     @torch.inference_mode()
-    def hits(self, ranker: Ranker) -> Tensor:
-        """Whether a held-out item stands at each of the first K places among all items: ``(n, K)`` bool."""
+    def places(self, ranker: Ranker) -> tuple[Tensor, Tensor, Tensor]:
+        """Held-out pairs: row of ``users``, item, 0-based place among all items, exact below K; each ``(P,)``."""
         score = scorer(ranker, self.past) if isinstance(ranker, Recommender) else ranker
-        k, parts = max(self.ks), []
+        parts, start = [], 0
         for chunk in self.chunks:
             scores = score(chunk.users).contiguous()
             scores.view(-1).index_fill_(0, chunk.excluded, -torch.inf)
-            place = places(scores, chunk.row, chunk.item, k)
-            found = place < k
-            hits = torch.zeros(len(scores), k, dtype=torch.bool, device=scores.device)
-            hits[chunk.row[found], place[found].long()] = True
-            parts.append(hits)
-        return torch.cat(parts)
+            parts.append((chunk.row + start, chunk.item, places(scores, chunk.row, chunk.item, max(self.ks))))
+            start += len(chunk.users)
+        row, item, place = (torch.cat(column) for column in zip(*parts, strict=True))
+        return row, item, place
+
+    def metrics(self, row: Tensor, place: Tensor) -> dict[str, Tensor]:
+        """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``), from what :meth:`places` found."""
+        return per_user_metrics(self._hits(row, place), self.relevant, ks=self.ks)
+
+    def _hits(self, row: Tensor, place: Tensor) -> Tensor:
+        hits = torch.zeros(len(self.users), max(self.ks), dtype=torch.bool, device=row.device)
+        found = place < max(self.ks)
+        hits[row[found], place[found].long()] = True
+        return hits
+
+    def hits(self, ranker: Ranker) -> Tensor:
+        """Whether a held-out item stands at each of the first K places among all items: ``(n, K)`` bool."""
+        row, _, place = self.places(ranker)
+        return self._hits(row, place)
 
     def per_user(self, ranker: Ranker) -> dict[str, Tensor]:
-        """Metrics of each ranked user, ``(n,)`` each, by name (``recall@20``)."""
-        return per_user_metrics(self.hits(ranker), self.relevant, ks=self.ks)
+        """Metrics of each ranked user, as :meth:`metrics`."""
+        row, _, place = self.places(ranker)
+        return self.metrics(row, place)
 
     def __call__(self, ranker: Ranker) -> dict[str, float]:
         """Means over users: what early stopping sees."""

@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 
 from nbkit.errors import UserError, nearest
+from nbkit.evaluation.final import PLACES
+from nbkit.evaluation.groups import Labels, recall_by_item_group
 from nbkit.evaluation.stats import mean_interval
 from nbkit.runs import RunFolder
+from nbkit.studies import published
 from nbkit.studies.store import RunStore
 
 
@@ -84,6 +87,53 @@ def quality(
     if bound is not None and bound in tables:
         frame["bound"] = frame["metric"].map({metric: tables[bound][metric].mean() for metric in metrics})
     return frame
+
+
+def main_table(runs: Sequence[RunFolder], metric: str, generator: np.random.Generator) -> pd.DataFrame:
+    """The table of a paper, best first: model, paper, mean, low, high, train+valid, seeds, seed_std, source.
+
+    ``paper`` is what is printed elsewhere for this data (nan where nothing is), ``mean`` and its interval ours with
+    training items masked, ``train+valid`` ours with validation items masked too.
+
+    Raises:
+        UserError: as :func:`scores`.
+    """
+    ours = means(scores(runs, metric), generator)
+    both = scores(runs, metric, masking="train+valid").groupby("model")["value"].mean()
+    table = ours.assign(**{"train+valid": ours["model"].map(both)})
+    table = published.beside(table, str(_identity(runs[0])["data"]), metric)
+    columns = ["model", "paper", "mean", "low", "high", "train+valid", "seeds", "seed_std", "source"]
+    return table.sort_values("mean", ascending=False)[columns].reset_index(drop=True)
+
+
+def item_groups(
+    runs: Sequence[RunFolder],
+    labels: Labels,
+    k: int,
+    generator: np.random.Generator,
+    *,
+    split: str = "test",
+    masking: str = "train",
+) -> pd.DataFrame:
+    """Recall@K of each model in each group of items, seeds averaged: model, group, mean, low, high, n (users).
+
+    ``labels`` are the items' groups (:func:`nbkit.evaluation.groups.popularity_groups`).
+
+    Raises:
+        UserError: as :func:`scores`.
+    """
+    scores(runs, f"recall@{k}", split=split, masking=masking)  # refuses what cannot be compared
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for run in runs:
+        places, identity = run.read_table(PLACES), _identity(run)
+        wanted = places[(places["split"] == split) & (places["masking"] == masking)]
+        parts.setdefault(str(identity["model"]), []).append(wanted.assign(seed=str(identity["seed"])))
+    rows = [
+        recall_by_item_group(pd.concat(tables), labels, k, generator).assign(model=model)
+        for model, tables in parts.items()
+    ]
+    table = pd.concat(rows, ignore_index=True).rename(columns={"recall": "mean", "users": "n"})
+    return table[["model", "group", "mean", "low", "high", "n", "contribution"]]
 
 
 def costs(runs: Sequence[RunFolder]) -> pd.DataFrame:

@@ -164,8 +164,9 @@ def _train(
     run.write_table("history.parquet", pd.DataFrame(result.history))
     if result.status == "stopped":
         return result
-    table = final.per_user_table(view, evaluator, model, "valid", "train")
-    run.write_table(final.PER_USER, table)
+    ranking = final.ranking_tables(view, evaluator, model, "valid", "train")
+    run.write_table(final.PER_USER, ranking.users)
+    run.write_table(final.PLACES, ranking.places)
     with torch.inference_mode():
         run.write_arrays(
             "embeddings.npz", {name: value.float().cpu().numpy() for name, value in model.export().items()}
@@ -178,7 +179,7 @@ def _train(
         "wall_seconds": time.perf_counter() - begin,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    run.write_json(final.METRICS, {"fit": fitted, "valid": {"train": final.mean_metrics(table)}})
+    run.write_json(final.METRICS, {"fit": fitted, "valid": {"train": final.mean_metrics(ranking.users)}})
     run.finish()
     checkpoint.unlink(missing_ok=True)
     return result

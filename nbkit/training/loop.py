@@ -115,7 +115,7 @@ def train_epoch(
     if not torch.isfinite(table).all():
         bad = torch.nonzero(~torch.isfinite(table))
         step = int(bad[0, 0])
-        column = int(bad[bad[:, 0] == step][-1, 1])  # the sum stands first: a part is named where one is to blame
+        column = next((c for c in bad[bad[:, 0] == step, 1].tolist() if c), 0)  # a part, where one is to blame
         raise TrainingDivergedError(
             f"loss part {['the sum', *names][column]!r} became {table[step, column]:g} in batch {step}; "
             "expected a finite number (a smaller lr or clip_norm helps)"

@@ -14,9 +14,10 @@ def run(tmp_path, world):
     run = RunFolder(tmp_path / "r").create()
     run.write_json("settings.json", {})
     evaluator = final.validation_evaluator(world, ks=[5])
-    table = final.per_user_table(world, evaluator, references.popularity(world), "valid", "train")
-    run.write_table(final.PER_USER, table)
-    run.write_json(final.METRICS, {"valid": {"train": final.mean_metrics(table)}})
+    ranking = final.ranking_tables(world, evaluator, references.popularity(world), "valid", "train")
+    run.write_table(final.PER_USER, ranking.users)
+    run.write_table(final.PLACES, ranking.places)
+    run.write_json(final.METRICS, {"valid": {"train": final.mean_metrics(ranking.users)}})
     return run
 
 
@@ -46,6 +47,20 @@ def test_the_opening_is_recorded_and_happens_once(run, world):
         ("test", "train+valid"): 40,
         ("valid", "train"): 40,
     }
+
+
+def test_places_of_held_out_pairs_give_the_metrics_of_their_users(run, world):
+    run.finish()
+    final.final_test(run, world, references.popularity(world), ks=[1, 5])
+    places, users = run.read_table(final.PLACES), run.read_table(final.PER_USER)
+    pairs = {"valid": world.valid.pairs(), "test": world.test.open("rewrite").pairs()}
+    for (split, masking), part in places.groupby(["split", "masking"]):
+        assert sorted(map(tuple, part[["user", "item"]].to_numpy())) == sorted(map(tuple, pairs[split]))
+        recall = part["rank"].between(0, 4).groupby(part["user"]).mean()
+        kept = users[(users["split"] == split) & (users["masking"] == masking)].set_index("user")["recall@5"]
+        assert recall.to_dict() == pytest.approx(kept.to_dict())
+    assert places["rank"].max() < 5
+    assert (places["rank"] == -1).any()
 
 
 def test_means_are_computed_from_the_rows_of_users(run, world):

@@ -154,6 +154,16 @@ def test_recall_of_an_item_group_by_hand() -> None:
     assert table.loc["tail", "low"] <= 0.5 <= table.loc["tail", "high"]
 
 
+def test_a_pair_found_under_one_seed_of_two_counts_half() -> None:
+    one = pd.DataFrame([(0, 0, 0), (0, 1, -1), (1, 0, 9)], columns=["user", "item", "rank"])
+    two = one.assign(rank=[0, 2, 9])
+    both = pd.concat([one.assign(seed=0), two.assign(seed=1)])
+    table = recall_by_item_group(both, np.array(["head", "tail"]), 5).set_index("group")
+    assert table.loc["tail", ["recall", "users", "pairs"]].tolist() == [0.5, 1, 1]
+    assert table.loc["head", ["recall", "users", "pairs"]].tolist() == [0.5, 2, 2]
+    assert table["contribution"].to_dict() == pytest.approx({"head": 1 / 4, "tail": 1 / 8})
+
+
 # --- bad input ---
 
 

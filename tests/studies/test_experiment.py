@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from nbkit import repro
 from nbkit.errors import TrainingDivergedError, UserError
 from nbkit.evaluation.final import validation_evaluator
+from nbkit.evaluation.groups import popularity_groups
 from nbkit.evaluation.ranking import scorer
 from nbkit.models.bpr import BPR
 from nbkit.studies import compare
@@ -47,6 +49,7 @@ def test_a_run_keeps_all_that_the_design_promises(run, world):
         "environment.json",
         "history.parquet",
         "per_user.parquet",
+        "places.parquet",
         "metrics.json",
         "model.safetensors",
         "embeddings.npz",
@@ -221,6 +224,18 @@ def test_runs_are_compared_user_by_user(run, tmp_path):
     assert table.loc["bpr", "mean"] == pytest.approx(expected)
     assert table.loc["bpr", "low"] <= expected <= table.loc["bpr", "high"]
     assert compare.costs(runs)["parameters"].tolist() == [(40 + 32) * 64] * 2
+
+
+def test_groups_of_items_add_up_to_the_recall_of_the_table(run, world):
+    runs = [run(model, seed=seed, test=True) for model in ("bpr", "lightgcn") for seed in (0, 1)]
+    generator = repro.numpy_generator(0, "bootstrap")
+    labels = popularity_groups(np.bincount(world.train.pairs()[:, 1], minlength=world.num_items), (0.3, 0.6))
+    groups = compare.item_groups(runs, labels, 5, generator)
+    table = compare.main_table(runs, "recall@5", generator).set_index("model")
+    assert groups.groupby("model")["contribution"].sum().to_dict() == pytest.approx(table["mean"].to_dict())
+    assert table["mean"].is_monotonic_decreasing
+    assert (table["train+valid"] >= table["mean"]).all()
+    assert table["paper"].isna().all()
 
 
 def test_a_sealed_test_split_cannot_be_compared(run):

@@ -158,6 +158,11 @@ def test_a_loss_that_is_no_number_names_epoch_batch_and_part(world):
     assert len(caught.value.history) == 1
 
 
+def test_a_sum_that_overflows_while_its_parts_are_finite_is_named_too(world):
+    with pytest.raises(TrainingDivergedError, match=r"epoch 1: loss part 'the sum' became inf in batch 0;"):
+        run("bpr", world, settings=TrainSettings(loss_scale={"reg": 1e39}))
+
+
 def test_stop_takes_effect_within_a_batch_from_another_thread(world):
     stop, seen = Stop(), []
 
