@@ -14,7 +14,7 @@ from nbkit.diffusion.denoisers import Conditioning
 from nbkit.diffusion.process import GaussianDiffusion, Trajectory
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
-from nbkit.graphs import SparseGraph, neighbour_graph, user_item_graph
+from nbkit.graphs import SparseGraph, neighbour_graph, thinned, user_item_graph
 from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
@@ -62,9 +62,9 @@ class JBMDiff(CollaborativeRecommender):
     + λ_d Σ ‖f_m(x_t, t, c) - sg x_m‖² + λ_g Σ w⁺ BPR(y_u; x̂_m) + λ_a InfoNCE(side, Z) + λ_r ‖E‖².
     y_u is the mean of x̂_m over the user's other items; w⁺, w⁻, w° (``credibility``) and j* (``chains``) are judged by a
     teacher, the tables Z and [R̄ x̂; x̂] averaged over epochs. Judging by x̂ and not by H keeps every trace of an item
-    through its neighbours out of the profile that judges it, and finds noise better. That identities are carried over
-    the item graphs, gated by what features say of them, is MGCN's; features alone (``carry``) rank far worse. Features
-    stay frozen; the diffusion loss trains the denoiser alone.
+    through its neighbours out of the profile that judges it, and finds noise better. Identities carried over the item
+    graphs, gated by features, are MGCN's; features alone (``carry``) rank far worse. Leaving edges out of training
+    (``edge_dropout``) is FREEDOM's. Features stay frozen; the diffusion loss trains the denoiser alone.
 
     Shapes: ``nodes`` ``(U + I, D)``, users first. Source: the abstract of Pan & Wei,
     2026; parts after DA-MRS (KDD 2024), DiffRec (SIGIR 2023), classifier-free guidance (Ho & Salimans, 2022).
@@ -80,6 +80,7 @@ class JBMDiff(CollaborativeRecommender):
         "baby": Preset("validation, seed 0, of five pairs of reg and side_weight", {"reg": 3e-3, "side_weight": 3.0}),
     }
     grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0)}, {"lr": (1e-3, 5e-4)})
+    pairs: Tensor
     tally: Tensor
 
     def __init__(
@@ -88,6 +89,7 @@ class JBMDiff(CollaborativeRecommender):
         *,
         dim: Dim = 64,
         layers: Layers = 2,
+        edge_dropout: Annotated[Rate, "share of edges left out of each epoch's graph of Z"] = 0.0,
         neighbours: Annotated[int, Range(1, 1000), "k of each item graph, the item itself counted"] = 10,
         eta: Annotated[float, Range(0, 0.99), "share η of the denoised feature at first; 0 leaves diffusion out"] = 0.5,
         conditioning: Annotated[Conditioning, "how the collaborative condition enters the denoiser"] = "gate",
@@ -126,16 +128,16 @@ class JBMDiff(CollaborativeRecommender):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.layers, self.num_users, self.names = layers, inputs.num_users, sorted(inputs.features)
+        self.layers, self.edge_dropout, self.side_weight = layers, edge_dropout, side_weight
+        self.num_users, self.names = inputs.num_users, sorted(inputs.features)
         self.weighting, self.reversal, self.chain, self.chain_every = weighting, reversal, chain, chain_every
         self.condition_dropout, self.min_snr, self.temperature = condition_dropout, min_snr, temperature
         self.diffusion_weight, self.guidance_weight, self.align_weight = diffusion_weight, guidance_weight, align_weight
         self.reg, self.warmup, self.epoch, self.judge_by = reg, warmup, 0, judge_by
-        self.side_weight = side_weight
         size, views = (inputs.num_users, inputs.num_items), len(self.names)
-
+        self.register_buffer("pairs", inputs.pairs, persistent=False)
         self.nodes = node_table(*size, dim, generator)
-        self.graph = user_item_graph(inputs.pairs, *size)
+        self.graph = self.sampled = user_item_graph(inputs.pairs, *size)
         users, items = inputs.pairs.unbind(1)
         counts = torch.bincount(users, minlength=size[0])
         self.history = SparseGraph(users, items, 1 / counts[users], size)  # R̄: the mean over a user's items
@@ -188,7 +190,9 @@ class JBMDiff(CollaborativeRecommender):
         return [row for row in rows if row[1].denoiser is not None]
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
-        """Let the teacher follow, and search for chain items when it is time."""
+        """Draw the epoch's edges, let the teacher follow, and search for chain items when it is time."""
+        if self.edge_dropout:
+            self.sampled = user_item_graph(thinned(self.pairs, self.edge_dropout, generator), *self.history.shape)
         self.epoch = epoch
         self.tally.zero_()
         with torch.no_grad():
@@ -205,7 +209,7 @@ class JBMDiff(CollaborativeRecommender):
         return self.teacher.judge(users, positives, negatives).weight
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        z = self.graph.propagate(self.nodes, self.layers)
+        z = self.sampled.propagate(self.nodes, self.layers)
         features = self.features(z)
         users, items, given = batch.users, [batch.positives, batch.negatives], None
         if self.chain and self.epoch >= self.warmup:
@@ -250,10 +254,7 @@ class JBMDiff(CollaborativeRecommender):
         return weight, parts
 
     def _guidance(self, x_hat: Tensor, batch: Batch, weight: Tensor) -> Tensor:
-        """BPR of the denoised feature by the mean of the user's other items, each pair as far as it is believed.
-
-        A user of one item adds a constant.
-        """
+        """BPR of x̂ by the mean of the user's other items, each pair as far as believed; one item alone: a constant."""
         user = F.embedding(batch.users, self.history(x_hat))
         positive, negative = F.embedding(torch.cat([batch.positives, batch.negatives]), x_hat).chunk(2)
         if self.teacher.leave_one_out:

@@ -582,3 +582,18 @@ def test_injected_pairs_are_believed_less_than_genuine_ones(world):
     auc = recovery.noise_auc(credibility, noisy, data.train.pairs()[:, 0]).mean()
     assert auc > 0.8
     assert credibility[noisy].mean() < credibility[~noisy].mean() - 0.2
+
+
+def test_edges_are_left_out_of_z_in_training_alone_and_drawn_anew_each_epoch(world):
+    model, drawn, edges = build(world, edge_dropout=0.5, side_weight=0.0), generator(), []
+    ranked = model.embeddings()
+    for epoch in range(2):
+        model.start_epoch(epoch, drawn)
+        edges.append(model.sampled.indices.tolist())
+        assert len(edges[-1]) == 2 * (len(world.train) // 2)
+    assert edges[0] != edges[1]
+    assert all(torch.equal(a, b) for a, b in zip(ranked, model.embeddings(), strict=True))
+    some = batch(world)
+    users, items = model.sampled.propagate(model.nodes, model.layers).tensor_split([world.num_users])
+    gap = (users[some.users] * (items[some.positives] - items[some.negatives])).sum(1)
+    torch.testing.assert_close(model.losses(some)["bpr"], F.softplus(-gap).mean())
