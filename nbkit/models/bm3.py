@@ -32,10 +32,10 @@ class BM3(CollaborativeRecommender):
 
     Shapes: ``nodes`` ``(U + I, D)``, users first. Each node's dropout is drawn once a step, however often the batch
     names it; the batch's negatives are not read.
-    Source: Zhou et al., WWW 2023, its loss by that of the authors' code: 1 - cos where the paper writes -cos, 2 for
-    the weight of both alignments, plain norms of all rows where the paper squares, since all published weights are of
-    these. The authors' code also trains the raw features (``train_features``); frozen is the default here.
-    A weight of 0 leaves its part out, exactly; ``parts`` are the alignments, none of them is the model without content.
+    Source: Zhou et al., WWW 2023. Constants and norms are those of the authors' code, since all published weights are
+    of it: 2 for both alignments, plain (not squared) norms of all rows over the number of items. That code also trains
+    the raw features (``train_features``); frozen is the default here. A weight of 0 leaves its part out, exactly;
+    ``parts`` names both alignments, and without either the content is left out altogether.
     """
 
     name = "bm3"
