@@ -38,8 +38,9 @@ class SLMRec(CollaborativeRecommender):
     which adds nothing G_2 cannot do. The raw features are frozen, as in both codes. ``ssl`` of 0 leaves the task out,
     exactly. Both codes train with cosines and rank by dot products, and published numbers need it: negatives from the
     batch are as frequent as items are popular, so that cosines forget popularity, and the length of h_i, which the loss
-    does not see, brings it back. On Amazon Baby (seed 0, no task, three epochs) it goes with log popularity (correlation .91), and
-    validation Recall@20 is .081; ranking by what was trained (``score`` "cosine") gives .040.
+    does not see, brings it back. On Amazon Baby (seed 0, no task, three epochs) it goes with log
+    popularity (correlation .91), and validation Recall@20 is .081; ranking by what was trained, ``score`` "cosine",
+    gives .040.
     """
 
     name = "slmrec"
