@@ -105,14 +105,16 @@ class _InfoNCE(torch.autograd.Function):
         return scale * grad_a, scale * grad_b, None
 
 
-def info_nce(first: Tensor, second: Tensor, temperature: float, *, chunk: int = 2048) -> Tensor:
+def info_nce(first: Tensor, second: Tensor, temperature: float, *, cosine: bool = True, chunk: int = 2048) -> Tensor:
     """``-mean_i log( exp(cos(a_i, b_i)/τ) / Σ_j exp(cos(a_i, b_j)/τ) )`` of two views ``(B, D)`` of the same B rows.
 
-    One direction, as papers of the field write it. Memory is ``chunk × B`` floats, however many rows are contrasted.
-    Source: van den Oord et al., 2018, eq. 4.
+    One direction, as papers of the field write it; without ``cosine`` of plain dot products. Memory is ``chunk × B``
+    floats, however many rows are contrasted. Source: van den Oord et al., 2018, eq. 4.
     """
+    if cosine:
+        first, second = F.normalize(first, dim=1), F.normalize(second, dim=1)
     scale = temperature**-0.5
-    loss: Tensor = _InfoNCE.apply(F.normalize(first, dim=1) * scale, F.normalize(second, dim=1) * scale, chunk)
+    loss: Tensor = _InfoNCE.apply(first * scale, second * scale, chunk)
     return loss
 
 

@@ -16,11 +16,13 @@ def views(rows: int = 11, dim: int = 4) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 11, 100])
-def test_info_nce_is_the_cross_entropy_of_cosines_whatever_the_chunk(chunk):
+@pytest.mark.parametrize("cosine", [True, False])
+def test_info_nce_is_the_cross_entropy_of_cosines_or_of_dot_products_whatever_the_chunk(cosine, chunk):
     a, b = views()
-    plain = F.cross_entropy(F.cosine_similarity(a[:, None], b[None], dim=2) / 0.4, torch.arange(11))
+    scores = F.cosine_similarity(a[:, None], b[None], dim=2) if cosine else a @ b.T
+    plain = F.cross_entropy(scores / 0.4, torch.arange(11))
     expected = torch.autograd.grad(plain, (a, b))
-    loss = info_nce(a, b, 0.4, chunk=chunk)
+    loss = info_nce(a, b, 0.4, cosine=cosine, chunk=chunk)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(3 * loss, (a, b)), tuple(3 * g for g in expected))
 
