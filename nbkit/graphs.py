@@ -218,6 +218,16 @@ def nearest_neighbours(
     return near, cosines.clamp_(max=1.0)
 
 
+def edge_graph(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> SparseGraph:
+    """A graph of ``size`` nodes from its edges, each weight over the roots of both ends' row sums.
+
+    Shapes: ``(E,)`` each.
+    """
+    degree = torch.zeros(size, device=rows.device).index_add_(0, rows, values)
+    inverse = degree.clamp(min=1e-12).rsqrt()
+    return SparseGraph(rows, columns, inverse[rows] * values * inverse[columns], (size, size))
+
+
 def neighbour_graph(near: Tensor, weights: Tensor | None = None) -> SparseGraph:
     """An item graph from each item's neighbours; symmetric normalisation by row degrees, as in MMRec's item graphs.
 
@@ -226,11 +236,8 @@ def neighbour_graph(near: Tensor, weights: Tensor | None = None) -> SparseGraph:
     """
     size, k = near.shape
     rows = torch.arange(size, device=near.device).repeat_interleave(k)
-    columns = near.reshape(-1)
     values = torch.ones(size * k, device=near.device) if weights is None else weights.reshape(-1)
-    degree = torch.zeros(size, device=near.device).index_add_(0, rows, values)
-    inverse = degree.clamp(min=1e-12).rsqrt()
-    return SparseGraph(rows, columns, inverse[rows] * values * inverse[columns], (size, size))
+    return edge_graph(rows, near.reshape(-1), values, size)
 
 
 def combine_graphs(graphs: list[SparseGraph], weights: list[float]) -> SparseGraph:

@@ -1,4 +1,4 @@
-"""Neighbours that follow from the data alone: items alike in features, nodes that occur together. Kept by content.
+"""Neighbours that follow from the data alone: alike in one or in all features, occurring together. Kept by content.
 
 Each function is asked with arrays and answers with arrays; the answer is kept in the cache folder under a hash of the
 arguments' bytes and of the code that computes it, so a second run, or another model on the same data, reads it there.
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import joblib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
@@ -26,6 +27,7 @@ Arrays = tuple[np.ndarray, ...]
 Function = TypeVar("Function", bound=Callable[..., Arrays])
 
 CODE = hashlib.sha256(b"".join(Path(module).read_bytes() for module in (graphs.__file__, __file__))).hexdigest()[:12]
+CHUNK = 256  # items whose cosines with all others are held at a time
 ROWS = 4096  # nodes whose co-occurrences are counted at a time: bounds memory, whatever their number
 
 
@@ -46,6 +48,25 @@ def _kept(function: Function, *arguments: object) -> tuple[Tensor, ...]:
 def _alike(features: np.ndarray, k: int) -> Arrays:
     near, cosines = graphs.nearest_neighbours(torch.from_numpy(features), k)
     return near.numpy(), cosines.numpy()
+
+
+def _agreeing(tables: tuple[np.ndarray, ...], k: int) -> Arrays:
+    units = [F.normalize(torch.from_numpy(table), dim=1) for table in tables]
+    means = [(unit.double().sum(0).square().sum() / len(unit) ** 2).item() for unit in units]
+    rows, columns = [], []
+    for start in range(0, len(units[0]), CHUNK):
+        cosines = [unit[start : start + CHUNK] @ unit.T for unit in units]  # (chunk, I) each
+        own = torch.arange(len(cosines[0]))
+        agreed = torch.stack([c >= mean for c, mean in zip(cosines, means, strict=True)]).all(0)
+        agreed[own, own + start] = True
+        near = []
+        for cosine in cosines:
+            cosine[own, own + start] = 2.0  # an item comes first among its own neighbours, ties or not
+            near.append(cosine.masked_fill_(~agreed, -2.0).topk(min(k, len(units[0])), dim=1).indices)
+        there = torch.arange(near[0].shape[1]) < agreed.sum(1, keepdim=True)
+        rows.append((own + start)[:, None].expand_as(there)[there])
+        columns.append(torch.stack([found[there] for found in near]))
+    return torch.cat(rows).numpy(), torch.cat(columns, dim=1).numpy()
 
 
 def _together(nodes: np.ndarray, contexts: np.ndarray, size: int, k: int, least: int) -> Arrays:
@@ -72,6 +93,20 @@ def alike(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     near, cosines = _kept(_alike, features.contiguous().numpy(), k)
     return near, cosines
+
+
+def agreeing(tables: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """Each item's up to ``k`` neighbours of highest cosine by each modality, among those that all modalities allow.
+
+    Two items may be neighbours if their cosine is at least the mean cosine of all pairs of items, in every modality;
+    an item is a neighbour of itself, and first. The mean is that of the whole ``(I, I)`` table with its diagonal,
+    taken from the sum of the unit vectors: ‖Σ_i x_i‖² / I². Memory is a chunk of rows of that table a modality.
+
+    Shapes: ``tables`` ``(I, D_m)`` -> rows ``(E,)``, of all modalities, and columns ``(M, E)``; E at most I·k.
+    Source: DA-MRS (Xv et al., KDD 2024), its denoised item graphs.
+    """
+    rows, columns = _kept(_agreeing, tuple(table.contiguous().numpy() for table in tables), k)
+    return rows, columns
 
 
 def together(nodes: Tensor, contexts: Tensor, size: int, k: int, *, least: int = 1) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,3 +74,40 @@ def test_a_spoilt_cache_costs_time_and_nothing_else(spoil, monkeypatch, tmp_path
             path.write_bytes(path.read_bytes()[:20])
     for left, right in zip(expected, neighbours.together(nodes, contexts, 10, 2), strict=True):
         assert torch.equal(left, right)
+
+
+def agreeing_by_hand(tables: list[torch.Tensor], k: int) -> list[tuple[int, ...]]:
+    """Each edge as (row, column by each modality), from whole tables of cosines."""
+    units = [torch.nn.functional.normalize(table.double(), dim=1) for table in tables]
+    cosines = [unit @ unit.T for unit in units]
+    edges = []
+    for i in range(len(tables[0])):
+        allowed = [j for j in range(len(tables[0])) if i == j or all(c[i, j] >= c.mean() for c in cosines)]
+        columns = [sorted(allowed, key=lambda j: (j != i, -c[i, j]))[:k] for c in cosines]
+        edges += [(i, *near) for near in zip(*columns, strict=True)]
+    return edges
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12), modalities=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_agreeing_neighbours_are_those_that_every_modality_finds_as_alike_as_the_mean_pair(seed, k, modalities):
+    generator = torch.Generator().manual_seed(seed)
+    tables = [torch.randn(9, 3 + m, generator=generator) + 0.5 for m in range(modalities)]
+    rows, columns = neighbours.agreeing(tables, k)
+    assert list(zip(rows.tolist(), *columns.tolist(), strict=True)) == agreeing_by_hand(tables, k)
+
+
+def test_agreeing_neighbours_are_found_in_parts_without_a_seam(monkeypatch, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tables = [torch.randn(40, 6, generator=generator) for _ in range(2)]
+    whole = neighbours.agreeing(tables, 5)
+    monkeypatch.setattr(neighbours, "CHUNK", 7)
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    for expected, got in zip(whole, neighbours.agreeing(tables, 5), strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_an_item_without_features_or_with_a_double_is_its_own_first_neighbour():
+    table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.1]])
+    rows, columns = neighbours.agreeing([table], 1)
+    assert rows.tolist() == columns[0].tolist() == [0, 1, 2, 3]

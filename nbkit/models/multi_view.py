@@ -1,7 +1,7 @@
 """From item features by modality to one side vector a node: propagated and fused views, or a plain concatenation.
 
-``N`` = U + I nodes, users first, ``M`` modalities, ``D`` width. Reconstruction of JBM-Diff's multi-view propagation and
-fusion (see ``jbm_diff``); the gates by behaviour follow MGCN (Yu et al., MM 2023).
+``N`` = U + I nodes, users first, ``M`` modalities, ``D`` width. Source: MGCN (Yu et al., MM 2023), whose purifier, item
+views and fuser these are; JBM-Diff's reconstruction (``jbm_diff``) carries its views one hop further.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Fusion(nn.Module):
 
 
 class MultiView(nn.Module):
-    """H_m = Ŝ_m (q ⊙ σ(W_m x̃_m + b_m)), users as the mean of their items [R̄ H; H], Y_m = ½ (1 + Â) [R̄ H; H], then
+    """H_m = Ŝ_m (q ⊙ σ(W_m x̃_m + b_m)), users from their items as [R̄ H; H], Y_m = mean_{l=0..L} Âˡ [R̄ H; H], then
     :class:`Fusion`. With ``carry`` "features" H_m = Ŝ_m x̃_m W_m: the features go their way without the identities q.
 
     Shapes: M tables x̃ and q ``(I, D)``, Z ``(N, D)`` -> views ``(M, N, D)``, and side vectors ``(n, D)`` of some nodes.
@@ -55,10 +55,12 @@ class MultiView(nn.Module):
         dim: int,
         generator: torch.Generator,
         *,
+        layers: int = 1,
         carry: Carry = "ids",
     ) -> None:
         super().__init__()
-        self.graph, self.history, self.item_graphs, self.carry = graph, history, nn.ModuleList(item_graphs), carry
+        self.graph, self.history, self.item_graphs = graph, history, nn.ModuleList(item_graphs)
+        self.layers, self.carry = layers, carry
         self.maps = nn.ModuleList(linear(dim, dim, generator, bias=carry == "ids") for _ in item_graphs)
         self.fusion = Fusion(len(item_graphs), dim, generator)
 
@@ -73,7 +75,7 @@ class MultiView(nn.Module):
         if rows is None:
             rows = torch.arange(len(z), device=z.device)
         nodes = [torch.cat([self.history(h), h]) for h in items]
-        return self.fusion(torch.stack([self.graph.propagate_rows(y, 1, rows)[0] for y in nodes]), z[rows])
+        return self.fusion(torch.stack([self.graph.propagate_rows(y, self.layers, rows)[0] for y in nodes]), z[rows])
 
 
 class Concatenated(nn.Module):
