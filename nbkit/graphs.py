@@ -172,17 +172,17 @@ def normalised_values(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> 
     return (row_degree[rows] * column_degree[columns]).rsqrt()
 
 
-def user_item_graph(pairs: Tensor, num_users: int, num_items: int) -> SparseGraph:
+def user_item_graph(pairs: Tensor, num_users: int, num_items: int, *, self_loops: bool = False) -> SparseGraph:
     """The symmetrically normalised adjacency of users and items as one graph of ``U + I`` nodes, users first.
 
+    With ``self_loops`` every node is its own neighbour, too, and counts as one in its degree.
     Shapes: ``pairs`` ``(P, 2)`` distinct (user, item). Source: LightGCN, eq. 6: D^{-1/2} [[0, R], [Rᵀ, 0]] D^{-1/2}.
     """
-    users, items = pairs[:, 0], pairs[:, 1]
-    weights = normalised_values(users, items, (num_users, num_items))
-    rows = torch.cat([users, items + num_users])
-    columns = torch.cat([items + num_users, users])
     size = num_users + num_items
-    return SparseGraph(rows, columns, weights.repeat(2), (size, size), symmetric=True)
+    users, items = pairs[:, 0], pairs[:, 1] + num_users
+    own = torch.arange(size if self_loops else 0, device=pairs.device)
+    rows, columns = torch.cat([users, items, own]), torch.cat([items, users, own])
+    return SparseGraph(rows, columns, normalised_values(rows, columns, (size, size)), (size, size), symmetric=True)
 
 
 def thinned(pairs: Tensor, dropout: float, generator: torch.Generator) -> Tensor:

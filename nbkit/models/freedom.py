@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Rate, Weight
-from nbkit.errors import UserError
-from nbkit.graphs import SparseGraph, combine_graphs, neighbour_graph, thinned, user_item_graph
+from nbkit.config import Dim, Layers, Range, Weight
+from nbkit.graphs import thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
+from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
-from nbkit.neighbours import alike
 
 
 class FREEDOM(CollaborativeRecommender):
@@ -45,9 +44,9 @@ class FREEDOM(CollaborativeRecommender):
         layers: Layers = 2,
         reg: Weight = 1e-3,
         edge_dropout: Annotated[float, Range(0, 0.99), "share of user-item edges left out each epoch"] = 0.9,
-        neighbours: Annotated[int, Range(1, 1000), "k of the item graph, the item itself counted"] = 10,
-        image_weight: Annotated[Rate, "weight of the image graph beside text; other modalities share equally"] = 0.1,
-        item_graph: Annotated[Literal["features", "published"], "where neighbours come from"] = "features",
+        neighbours: Neighbours = 10,
+        image_weight: ImageWeight = 0.1,
+        item_graph: Source = "features",
         train_features: Annotated[bool, "train the raw features, as MMRec does"] = False,
         generator: torch.Generator,
     ) -> None:
@@ -56,29 +55,13 @@ class FREEDOM(CollaborativeRecommender):
         self.nodes = node_table(inputs.num_users, inputs.num_items, dim, generator)
         self.register_buffer("pairs", inputs.pairs, persistent=False)
         self.graph = self.sampled = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
-        self.item_graph = self._item_graph(inputs, neighbours, image_weight, item_graph)
+        self.item_graph = frozen_item_graph(inputs, neighbours, image_weight, item_graph)
         # A branch of weight 0 is left out, exactly: no parameters that never train.
         self.content = nn.ModuleDict(
             {m: ProjectedFeatures(f, dim, generator, trained=train_features) for m, f in inputs.features.items()}
             if reg
             else {}
         )
-
-    @staticmethod
-    def _item_graph(inputs: Inputs, k: int, image_weight: float, source: str) -> SparseGraph:
-        names = sorted(inputs.features)
-        if source == "published":
-            if set(inputs.neighbours) != set(names):
-                raise UserError(
-                    f"freedom: published neighbours exist for {sorted(inputs.neighbours)}; expected {names}"
-                )
-            near = [inputs.neighbours[m][:, :k] for m in names]
-        else:
-            near = [alike(inputs.features[m], k)[0] for m in names]
-        weights = [1 / len(names)] * len(names)
-        if names == ["image", "text"]:
-            weights = [image_weight, 1 - image_weight]
-        return combine_graphs([neighbour_graph(n) for n in near], weights)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Draw the edges of this epoch."""

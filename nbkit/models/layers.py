@@ -84,37 +84,49 @@ class _InfoNCE(torch.autograd.Function):
     """Loss and gradients in one pass over chunks of rows: no similarity matrix outlives its chunk."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, chunk: int) -> Tensor:
-        total, grad_a, grad_b = a.new_zeros(()), torch.empty_like(a), -a
+    def forward(ctx: Any, a: Tensor, b: Tensor, own: Tensor, chunk: int) -> Tensor:
+        total, grad_a = a.new_zeros(()), torch.empty_like(a)
+        grad_b = torch.zeros_like(b).index_add_(0, own, a, alpha=-1)
         for start in range(0, len(a), chunk):
-            rows, own = a[start : start + chunk], b[start : start + chunk]
-            scores = rows @ b.T  # (chunk, B)
+            rows, positive = a[start : start + chunk], b.index_select(0, own[start : start + chunk])
+            scores = rows @ b.T  # (chunk, N)
             log_sum = scores.logsumexp(1)
-            total += (log_sum - (rows * own).sum(1)).sum()
+            total += (log_sum - (rows * positive).sum(1)).sum()
             share = scores.sub_(log_sum[:, None]).exp_()
-            grad_a[start : start + chunk] = share @ b - own
+            grad_a[start : start + chunk] = share @ b - positive
             grad_b += share.T @ rows
         ctx.save_for_backward(grad_a, grad_b)
         return total / len(a)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_a, grad_b = ctx.saved_tensors
         scale = gradient / len(grad_a)
-        return scale * grad_a, scale * grad_b, None
+        return scale * grad_a, scale * grad_b, None, None
 
 
-def info_nce(first: Tensor, second: Tensor, temperature: float, *, cosine: bool = True, chunk: int = 2048) -> Tensor:
+def info_nce(
+    first: Tensor,
+    second: Tensor,
+    temperature: float,
+    *,
+    own: Tensor | None = None,
+    cosine: bool = True,
+    chunk: int = 2048,
+) -> Tensor:
     """``-mean_i log( exp(cos(a_i, b_i)/τ) / Σ_j exp(cos(a_i, b_j)/τ) )`` of two views ``(B, D)`` of the same B rows.
 
-    One direction, as papers of the field write it; without ``cosine`` of plain dot products. Memory is ``chunk × B``
-    floats, however many rows are contrasted. Source: van den Oord et al., 2018, eq. 4.
+    With ``own`` ``(B,)`` the second view is a table ``(N, D)`` of more rows, all of them in the sum, and ``own`` says
+    which is a row's other view. One direction, as papers of the field write it; without ``cosine`` of plain dot
+    products. Memory is ``chunk × N`` floats, however many rows are contrasted.
+    Source: van den Oord et al., 2018, eq. 4.
     """
     if cosine:
         first, second = F.normalize(first, dim=1), F.normalize(second, dim=1)
     scale = temperature**-0.5
-    loss: Tensor = _InfoNCE.apply(first * scale, second * scale, chunk)
+    own = torch.arange(len(second), device=second.device) if own is None else own
+    loss: Tensor = _InfoNCE.apply(first * scale, second * scale, own, chunk)
     return loss
 
 
