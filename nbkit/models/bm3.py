@@ -13,7 +13,7 @@ from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import user_item_graph
 from nbkit.layers import linear
 from nbkit.models.attention import dropout as dropped
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, node_table, norm_penalty
 
 
@@ -51,6 +51,7 @@ class BM3(CollaborativeRecommender):
             "logs of DA-MRS's authors", {"layers": 1, "dropout": 0.3, "reg": 0.0}, {"lr": 1e-3, "batch_size": 256}
         ),
     }
+    grid = Grid("its paper", {"layers": (1, 2), "dropout": (0.3, 0.5), "reg": (0.1, 0.01)})
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {"inter": {"inter": 0.0}, "intra": {"intra": 0.0}}
 
     def __init__(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, edge_graph, neighbour_graph, user_item_graph
 from nbkit.models.alignment import neighbour_discrimination, preference_divergence
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import node_table
 from nbkit.neighbours import agreeing, alike, together
 
@@ -44,6 +44,9 @@ class DAMRS(CollaborativeRecommender):
         "https://arxiv.org/abs/2406.12501",
     )
     presets: ClassVar[Mapping[str, Preset]] = {"baby": LOGS, "sports": LOGS, "clothing": LOGS}
+    grid = Grid(
+        "ours", {"layers": (2, 3), "align_users": (0.1, 1.0), "align_items": (1e-3, 1e-2)}, {"lr": (1e-3, 5e-4)}
+    )
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "denoised": {"agreement": False, "least_shared": 1},
         "align_users": {"align_users": 0.0},

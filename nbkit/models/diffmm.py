@@ -14,7 +14,7 @@ from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.diffusion.process import Trajectory
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.graphs import SparseGraph, user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.interaction_diffusion import InteractionDiffusion, with_first_beta
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, info_nce, node_table
 
@@ -77,6 +77,7 @@ class DiffMM(CollaborativeRecommender):
             {"batch_size": 1024},
         ),
     }
+    grid = Grid("the authors' README", {"reg": (1e-4, 1e-5, 1e-6), "contrast": (0.1, 0.01), "signal": (0.01, 0.1, 0.5)})
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {"msi": {"signal": 0.0}, "cl": {"contrast": 0.0}}
 
     def __init__(

@@ -95,7 +95,9 @@ class InteractionDiffusion(nn.Module):
         of_x, of_time = inner.weight.tensor_split([self.num_items], dim=1)
         through, offset = net.output.weight.T @ of_x.T, of_x @ net.output.bias  # (H, H), (H,)
         process, columns = self.process, of_x.T.contiguous()
-        time = F.linear(net.time(torch.arange(process.steps + 1)), of_time, inner.bias)  # (T + 1, H)
+        time = F.linear(
+            net.time(torch.arange(process.steps + 1, device=of_x.device)), of_time, inner.bias
+        )  # (T + 1, H)
         found = []
         for start in range(0, self.num_users, ROWS):
             bounds = self.bounds[start : start + ROWS + 1]

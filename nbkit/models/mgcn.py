@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, neighbour_graph, normalised_values, user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, info_nce, node_table, norm_penalty
 from nbkit.models.multi_view import Carry, Concatenated, MultiView
 from nbkit.neighbours import alike
@@ -47,6 +47,7 @@ class MGCN(CollaborativeRecommender):
         "sports": Preset(AUTHORS, {"contrast": 1e-2}, {"lr_decay": 0.96}),
         "clothing": Preset(AUTHORS, {"contrast": 1e-2}, {"lr_decay": 0.96}),
     }
+    grid = Grid("its paper, and two learning rates", {"contrast": (1e-3, 1e-2, 1e-1)}, {"lr": (1e-3, 5e-4)})
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "purifier": {"purifier": False},
         "multi_view": {"multi_view": False},

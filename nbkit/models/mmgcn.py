@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nbkit.config import Dim, Range, Weight
 from nbkit.graphs import SparseGraph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.layers import FeatureTable, bpr_loss, embedding, linear
 
 Sides = tuple[Tensor, Tensor]  # users (U, D) and items (I, D)
@@ -98,6 +98,7 @@ class MMGCN(CollaborativeRecommender):
         "MM 2019",
         "https://doi.org/10.1145/3343031.3351034",
     )
+    grid = Grid("MMRec's", {"reg": (1e-1, 1e-2, 1e-3, 1e-4, 0.0)}, {"lr": (5e-3, 1e-3, 5e-4, 1e-4)})
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Layers, Range, Rate, Weight
 from nbkit.graphs import SparseGraph, normalised_values, thinned, user_item_graph
 from nbkit.models.attention import dropout as dropped
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, embedding, info_nce
 
@@ -55,6 +55,7 @@ class PGL(CollaborativeRecommender):
         "sports": Preset(LOGS, {"dropout": 0.05, "contrast": 0.1}, {"lr_decay": 0.96}),
         "clothing": Preset(LOGS, {"dropout": 0.1, "contrast": 0.5}, {"lr_decay": 0.96}),
     }
+    grid = Grid("the authors' logs, widened", {"dropout": (0.05, 0.1, 0.2), "contrast": (0.01, 0.05, 0.1, 0.5)})
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import user_item_graph
 from nbkit.layers import linear
 from nbkit.models.attention import dropout
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper, Preset
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, info_nce, node_table
 
 Temperature = Annotated[float, Range(0.01, 10), "temperature"]
@@ -57,6 +57,11 @@ class SLMRec(CollaborativeRecommender):
             "clothing": {"ssl": 0.05, "ssl_temperature": 1.0},
         }.items()
     }
+    grid = Grid(
+        "MMRec's, less the largest steps",
+        {"ssl": (0.01, 0.05, 0.1, 0.5, 1.0), "ssl_temperature": (0.1, 0.2, 0.5, 1.0)},
+        {"lr": (1e-3, 5e-3), "weight_decay": (1e-4,)},
+    )
 
     def __init__(
         self,
