@@ -45,7 +45,7 @@ class DAMRS(CollaborativeRecommender):
     )
     presets: ClassVar[Mapping[str, Preset]] = {"baby": LOGS, "sports": LOGS, "clothing": LOGS}
     grid = Grid(
-        "ours", {"layers": (2, 3), "align_users": (0.1, 1.0), "align_items": (1e-3, 1e-2)}, {"lr": (1e-3, 5e-4)}
+        "ours", {"layers": (2, 3), "align_users": (0.1, 1.0, 3.0), "align_items": (1e-3, 1e-2)}, {"lr": (1e-3, 5e-4)}
     )
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "denoised": {"agreement": False, "least_shared": 1},

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, user_item_graph
-from nbkit.models.base import Batch, CollaborativeRecommender, Inputs, Paper
+from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.layers import FeatureTable, bpr_loss, embedding, linear
 from nbkit.neighbours import together
 
@@ -50,6 +50,7 @@ class DualGNN(CollaborativeRecommender):
     )
 
     weights: Tensor
+    grid = Grid("MMRec's", {"reg": (1e-1, 1e-2, 1e-3, 1e-4)}, {"lr": (1e-3, 5e-4, 1e-4)})
 
     def __init__(
         self,
