@@ -91,7 +91,7 @@ def belief(model: DAMRS, data) -> tuple[Tensor, Tensor, Tensor]:
     p = np.array([[torch.sigmoid(users[u] @ h[i]).item() for h in unit] for u, i in zip(USERS, POSITIVES, strict=True)])
     n = np.array([[torch.sigmoid(users[u] @ h[j]).item() for h in unit] for u, j in zip(USERS, NEGATIVES, strict=True)])
     usual = n.mean()
-    weight = p.mean(1) * np.exp(-p.var(1, ddof=1)) ** 2
+    weight = p.mean(1) ** model.alpha * np.exp(-p.var(1, ddof=1)) ** model.beta
     doubted = p.mean(1) < usual
     return tuple(torch.tensor(x) for x in (weight, np.maximum(p.max(1) - usual, 0) * doubted, doubted))
 
@@ -112,8 +112,9 @@ def test_losses_are_those_of_the_equations(world):
     torch.testing.assert_close(parts["align_items"], 0.3 * apart)
 
 
-def test_credibility_is_the_weight_of_a_pair_whatever_it_is_compared_with(world):
-    model = spoken(build(world))
+@pytest.mark.parametrize("exponents", [{}, {"alpha": 1.5, "beta": 4.0}])
+def test_credibility_is_the_weight_of_a_pair_whatever_it_is_compared_with(exponents, world):
+    model = spoken(build(world, **exponents))
     weight, _, _ = belief(model, world)
     for negatives in (NEGATIVES, POSITIVES):
         torch.testing.assert_close(model.credibility(USERS, POSITIVES, negatives), weight.float())
