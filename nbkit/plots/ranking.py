@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -104,31 +106,40 @@ def group_comparison(groups: pd.DataFrame, *, metric: str = "recall@20", title: 
     return fig.update_layout(title=title, scattermode="group", scattergap=0.4, hovermode="x unified", showlegend=True)
 
 
-def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost and quality") -> go.Figure:
-    """Quality against training time, area by number of weights; the line joins what none beats in both.
+COSTS = {"seconds": "training time (s, logarithmic)", "peak_mb": "memory to train (MB, logarithmic)"}
 
-    ``costs`` has columns model, seconds (of training), value (or mean), low, high, parameters (trained).
+
+def pareto(
+    costs: pd.DataFrame,
+    *,
+    metric: str = "recall@20",
+    cost: Literal["seconds", "peak_mb"] = "seconds",
+    title: str = "Cost and quality",
+) -> go.Figure:
+    """Quality against training time or memory, area by number of weights; the line joins what none beats in both.
+
+    ``costs`` has columns model, seconds (of training) or peak_mb, value (or mean), low, high, parameters (trained).
 
     Raises:
-        UserError: a missing column, or a time that is not above 0.
+        UserError: a missing column, or a cost that is not above 0.
     """
     if costs.empty:
         return no_data(title)
     if "value" not in costs and "mean" in costs:
         costs = costs.rename(columns={"mean": "value"})
-    need(costs, ["model", "seconds", "value", "low", "high", "parameters"], "pareto")
-    table = costs.sort_values("seconds")
-    if not table["seconds"].iloc[0] > 0:
-        model, seconds = table.iloc[0][["model", "seconds"]]
-        raise UserError(f"pareto: model {model!r} has seconds = {seconds}, expected a time above 0")
+    need(costs, ["model", cost, "value", "low", "high", "parameters"], "pareto")
+    table = costs.sort_values(cost)
+    if not table[cost].iloc[0] > 0:
+        model, spent = table.iloc[0][["model", cost]]
+        raise UserError(f"pareto: model {model!r} has {cost} = {spent}, expected a number above 0")
     front = table[table["value"] > table["value"].cummax().shift(fill_value=-np.inf)]
     fig = figure(height=480)
     line = {"color": NEUTRAL, "dash": "dot", "shape": "hv", "width": 1.5}
     fig.add_scatter(
-        x=front["seconds"],
+        x=front[cost],
         y=front["value"],
         mode="lines",
-        name="best for its time",
+        name="best for its cost",
         line=line,
         hoverinfo="skip",
     )
@@ -136,7 +147,7 @@ def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost
     for _, model in table.iterrows():
         style = model_style(str(model["model"]))
         fig.add_scatter(
-            x=[model["seconds"]],
+            x=[model[cost]],
             y=[model["value"]],
             error_y=interval(model.to_frame().T, "value") | {"color": style.color},
             mode="markers",
@@ -148,12 +159,12 @@ def pareto(costs: pd.DataFrame, *, metric: str = "recall@20", title: str = "Cost
                 "line": {"width": 1, "color": "white"},
             },
             customdata=[[model["low"], model["high"], model["parameters"]]],
-            hovertemplate="%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>%{x:.3s} s"
+            hovertemplate="%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>%{x:.3s}"
             "<br>%{customdata[2]:,} weights",
         )
     ticks = [digit * 10.0**decade for decade in range(-3, 7) for digit in (1, 2, 5)]
     labels = [f"{tick:,g}" for tick in ticks]  # plotly writes 2,000 as a small 2 there
-    fig.update_xaxes(title_text="training time (s, logarithmic)", type="log", tickvals=ticks, ticktext=labels)
+    fig.update_xaxes(title_text=COSTS[cost], type="log", tickvals=ticks, ticktext=labels)
     fig.update_yaxes(title_text=f"{metric_label(metric)}, mean over users")
     legend = {"title": {"text": "area: number of weights", "font": {"size": 12}}, "itemsizing": "constant"}
     return fig.update_layout(title=title, legend=legend, showlegend=True)

@@ -137,7 +137,7 @@ def item_groups(
 
 
 def costs(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """Mean cost of each model over its runs: training seconds, seconds an epoch, epochs, parameters."""
+    """Mean cost of each model over its runs: seconds of training and of an epoch, epochs, parameters, peak MB."""
     rows = []
     for run in runs:
         fitted = run.read_json("metrics.json")["fit"]
@@ -149,6 +149,7 @@ def costs(runs: Sequence[RunFolder]) -> pd.DataFrame:
                 "epoch_seconds": seconds / max(1, fitted["epochs"]),
                 "epochs": fitted["epochs"],
                 "parameters": fitted["parameters"],
+                "peak_mb": fitted.get("peak_mb", float("nan")),
             }
         )
     return pd.DataFrame(rows).groupby("model", sort=False).mean().reset_index()

@@ -23,6 +23,7 @@ from nbkit.runs import RunFolder, run_id
 from nbkit.training.callbacks import Callback
 from nbkit.training.checkpoint import load_weights, save_weights, snapshot
 from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
+from nbkit.training.memory import PeakMemory
 
 # What decides a run's numbers besides its settings: a change in the syntax of any of these gives new run ids.
 # Whatever of these rooms a model imports counts for it, and these modules count for every model.
@@ -133,6 +134,7 @@ def _train(
 ) -> FitResult:
     begin = time.perf_counter()
     view, where = dataset.sealed(), pick_device(device)
+    memory = PeakMemory(where)
     model = experiment.build(dataset)
     run.write_json("settings.json", asdict(experiment))
     identity = {
@@ -164,6 +166,7 @@ def _train(
     run.write_table("history.parquet", pd.DataFrame(result.history))
     if result.status == "stopped":
         return result
+    peak = memory.bytes()
     ranking = final.ranking_tables(view, evaluator, model, "valid", "train")
     run.write_table(final.PER_USER, ranking.users)
     run.write_table(final.PLACES, ranking.places)
@@ -178,6 +181,7 @@ def _train(
         "train_seconds": sum(row["seconds"] for row in result.history),
         "wall_seconds": time.perf_counter() - begin,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "peak_mb": peak / 2**20,  # to build and train it, of the session that finished it
     }
     run.write_json(final.METRICS, {"fit": fitted, "valid": {"train": final.mean_metrics(ranking.users)}})
     run.finish()

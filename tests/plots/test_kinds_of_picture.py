@@ -69,7 +69,12 @@ def groups() -> pd.DataFrame:
 
 
 def costs() -> pd.DataFrame:
-    columns = {"seconds": [10.0, 30.0, 100.0], "value": [0.1, 0.09, 0.12], "parameters": [100, 400, 900]}
+    columns = {
+        "seconds": [10.0, 30.0, 100.0],
+        "peak_mb": [9.0, 5.0, 70.0],
+        "value": [0.1, 0.09, 0.12],
+        "parameters": [100, 400, 900],
+    }
     return pd.DataFrame({"model": MODELS, **columns}).assign(
         low=lambda f: f.value - 0.01, high=lambda f: f.value + 0.01
     )
@@ -268,9 +273,12 @@ def test_groups_keep_their_order_and_show_their_size() -> None:
 
 def test_the_front_joins_what_nothing_beats_in_both() -> None:
     fig = plots.pareto(costs())
-    front = traces(fig)["best for its time"]
+    front = traces(fig)["best for its cost"]
     assert list(front.x) == [10, 100]
     assert fig.layout.xaxis.type == "log"
+    by_memory = plots.pareto(costs(), cost="peak_mb")
+    assert list(traces(by_memory)["best for its cost"].x) == [5, 9, 70]
+    assert "MB" in by_memory.layout.xaxis.title.text
     with pytest.raises(UserError, match="seconds = 0"):
         plots.pareto(costs().assign(seconds=[0.0, 1.0, 2.0]))
 

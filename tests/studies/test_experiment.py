@@ -62,6 +62,7 @@ def test_a_run_keeps_all_that_the_design_promises(run, world):
     assert environment["dataset"]["data"] == world.fingerprint
     assert environment["versions"]["torch"] == torch.__version__
     assert set(done.read_json("metrics.json")["test"]) == {"train", "train+valid"}
+    assert done.read_json("metrics.json")["fit"]["peak_mb"] > 0
 
 
 def test_a_run_of_a_sequential_model_is_kept_tested_and_loaded_as_any_other(run, world):
