@@ -35,6 +35,14 @@ def test_layers_combine_as_the_sum_of_powers(layers, combine):
     torch.testing.assert_close(graph.propagate(x, layers, combine=combine), expected)
 
 
+def test_with_self_loops_every_node_is_its_own_neighbour_and_counts_as_one():
+    graph = user_item_graph(torch.tensor([[0, 0], [0, 1], [1, 1]]), 3, 2, self_loops=True)
+    a = torch.eye(5)
+    a[[0, 0, 1], [3, 4, 4]] = a[[3, 4, 4], [0, 0, 1]] = 1
+    degree = a.sum(1)
+    torch.testing.assert_close(graph.dense(), a / (degree[:, None] * degree).sqrt())
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_gradients_through_layers_are_right(symmetric):
     rows, columns = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([1, 0, 2, 2, 0])

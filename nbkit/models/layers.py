@@ -90,11 +90,13 @@ class _InfoNCE(torch.autograd.Function):
         for start in range(0, len(a), chunk):
             rows, positive = a[start : start + chunk], b.index_select(0, own[start : start + chunk])
             scores = rows @ b.T  # (chunk, N)
-            log_sum = scores.logsumexp(1)
-            total += (log_sum - (rows * positive).sum(1)).sum()
-            share = scores.sub_(log_sum[:, None]).exp_()
-            grad_a[start : start + chunk] = share @ b - positive
-            grad_b += share.T @ rows
+            most = scores.amax(1)
+            # One exponential an entry, in place; its row's sum divides the narrow factors instead of the wide matrix.
+            weight = scores.sub_(most[:, None]).exp_()
+            mass = weight.sum(1, keepdim=True)
+            total += (most + mass[:, 0].log() - (rows * positive).sum(1)).sum()
+            grad_a[start : start + chunk] = (weight @ b) / mass - positive
+            grad_b += weight.T @ (rows / mass)
         ctx.save_for_backward(grad_a, grad_b)
         return total / len(a)
 

@@ -27,6 +27,17 @@ def test_info_nce_is_the_cross_entropy_of_cosines_or_of_dot_products_whatever_th
     torch.testing.assert_close(torch.autograd.grad(3 * loss, (a, b)), tuple(3 * g for g in expected))
 
 
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_rows_are_told_apart_from_a_whole_table_where_it_is_said_which_row_is_their_own(chunk):
+    a, b = views()
+    own = torch.tensor([3, 0, 3, 10, 7])  # a row may be the other view of two
+    plain = F.cross_entropy(F.cosine_similarity(a[:5, None], b[None], dim=2) / 0.4, own)
+    expected = torch.autograd.grad(plain, (a, b))
+    loss = info_nce(a[:5], b, 0.4, own=own, chunk=chunk)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(torch.autograd.grad(loss, (a, b)), expected)
+
+
 def test_info_nce_gradients_are_those_of_finite_differences():
     a, b = views(5, 3)
     assert gradcheck(lambda x, y: info_nce(x, y, 0.2, chunk=2), (a, b))
