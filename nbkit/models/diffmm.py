@@ -45,6 +45,7 @@ class DiffMM(CollaborativeRecommender):
     """
 
     edges: Tensor
+    fusion: Tensor
 
     name = "diffmm"
     paper = Paper(
@@ -120,7 +121,8 @@ class DiffMM(CollaborativeRecommender):
                 for m, f in inputs.features.items()
             }
         )
-        self.fusion = nn.Parameter(torch.zeros(len(self.content)))
+        start = torch.zeros(len(self.content))
+        self.fusion = nn.Parameter(start) if len(start) > 1 else nn.Buffer(start)  # of a single one the softmax is 1
         line = linear_variance(steps, scale=noise_scale, gamma_min=gamma_min, gamma_max=gamma_max)
         # Without modal graphs there is nothing to rebuild, and no denoiser.
         self.rebuilds = tuple(inputs.features) if modal or contrast else ()

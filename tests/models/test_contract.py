@@ -131,6 +131,8 @@ def test_works_with_any_number_of_modalities_or_says_why_not(name, modalities, m
     losses = model.losses(next(batches(model, data)))
     assert losses
     assert all(part.ndim == 0 and torch.isfinite(part) for part in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert not [parameter for parameter, value in model.named_parameters() if value.grad is None]
 
 
 @pytest.mark.parametrize("name", MODELS)
