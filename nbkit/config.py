@@ -37,6 +37,7 @@ Dim = Annotated[int, Range(1, 8192), "embedding size D"]
 Layers = Annotated[int, Range(0, 8), "propagation layers L"]
 Weight = Annotated[float, Range(0), "weight of a loss part"]
 Rate = Annotated[float, Range(0, 1), "share between 0 and 1"]
+Dropout = Annotated[float, Range(0, 0.99), "share left out"]
 Seed = Annotated[int, Range(0, 2**31 - 1), "seed of every random draw of the run"]
 
 
@@ -209,6 +210,18 @@ def parse_assignments(target: Callable[..., Any], texts: list[str], *, where: st
             raise UserError(f"{where}: unknown setting {name!r}; {nearest(name, known)}")
         values[name] = known[name].parse(value, where)
     return values
+
+
+def assignments(values: Mapping[str, Any]) -> str:
+    """Settings as one types them: ``reg=0.01 lr=0.001``."""
+    return " ".join(f"{name}={shown(value)}" for name, value in values.items())
+
+
+def shown(value: Any) -> str:
+    """One value as one types it: ``0.001``, ``true``, ``linear``."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def canonical(value: Any) -> Any:

@@ -231,12 +231,13 @@ def edge_graph(rows: Tensor, columns: Tensor, values: Tensor, size: int) -> Spar
 def neighbour_graph(near: Tensor, weights: Tensor | None = None) -> SparseGraph:
     """An item graph from each item's neighbours; symmetric normalisation by row degrees, as in MMRec's item graphs.
 
-    Shapes: ``near`` ``(I, k)``, ``weights`` ``(I, k)`` or None for 0/1. With 0/1 weights every row sums to k, so each
+    Shapes: ``near`` ``(I, k)``, ``weights`` ``(I, k)``, or None for 0/1; negative ones, which could make a degree of
+    nearly 0 and an entry of any size, count as 0. With 0/1 weights every row sums to k, so each
     entry becomes exactly ``1/k``: a mean over the neighbours. Source: FREEDOM (Zhou & Shen, MM 2023, eq. 3-5).
     """
     size, k = near.shape
     rows = torch.arange(size, device=near.device).repeat_interleave(k)
-    values = torch.ones(size * k, device=near.device) if weights is None else weights.reshape(-1)
+    values = torch.ones(size * k, device=near.device) if weights is None else weights.clamp(min=0).reshape(-1)
     return edge_graph(rows, near.reshape(-1), values, size)
 
 

@@ -37,3 +37,10 @@ def standardised(x: Tensor) -> Tensor:
 def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
     """Which of L tokens each of L queries may see, itself and those before: bool ``(L, L)``."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Each entry is 0 with probability ``rate``, else 1/(1 - rate) times itself; without a generator x itself."""
+    if generator is None or not rate:
+        return x
+    return x * torch.empty_like(x).bernoulli_(1 - rate, generator=generator).div_(1 - rate)

@@ -8,6 +8,7 @@ arguments' bytes and of the code that computes it, so a second run, or another m
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,20 +29,25 @@ Function = TypeVar("Function", bound=Callable[..., Arrays])
 
 CODE = hashlib.sha256(b"".join(Path(module).read_bytes() for module in (graphs.__file__, __file__))).hexdigest()[:12]
 CHUNK = 256  # items whose cosines with all others are held at a time
-ROWS = 4096  # nodes whose co-occurrences are counted at a time: bounds memory, whatever their number
+PRODUCTS = 4_000_000  # co-occurrences counted at a time, and those of one node: bounds memory, however many there are
 
 
 def _kept(function: Function, *arguments: object) -> tuple[Tensor, ...]:
     """What the function answers, from the cache folder where it was asked before; without one it is computed."""
     folder = cache_dir() / "neighbours" / CODE
+    logger = logging.getLogger("joblib")  # joblib tells a damaged file by a traceback; it is computed anew
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():  # a full disk is no reason to stop: what cannot be kept is computed again
+            warnings.simplefilter("ignore", joblib.memory.JobLibCollisionWarning)
+            warnings.filterwarnings("ignore", message="Unable to cache to disk")
+            answer: Arrays = joblib.Memory(folder, verbose=0).cache(function)(*arguments)
     except OSError:
-        return tuple(map(torch.from_numpy, function(*arguments)))
-    with warnings.catch_warnings():  # a full disk is no reason to stop: what cannot be kept is computed again
-        warnings.simplefilter("ignore", joblib.memory.JobLibCollisionWarning)
-        warnings.filterwarnings("ignore", message="Unable to cache to disk")
-        answer: Arrays = joblib.Memory(folder, verbose=0).cache(function)(*arguments)
+        answer = function(*arguments)
+    finally:
+        logger.setLevel(level)
     return tuple(map(torch.from_numpy, answer))
 
 
@@ -72,9 +78,11 @@ def _agreeing(tables: tuple[np.ndarray, ...], k: int) -> Arrays:
 def _together(nodes: np.ndarray, contexts: np.ndarray, size: int, k: int, least: int) -> Arrays:
     shape = (size, int(contexts.max(initial=-1)) + 1)
     incidence = sparse.csr_array((np.ones(len(nodes), dtype=np.float32), (nodes, contexts)), shape=shape)
+    products = (incidence @ incidence.sum(0)).cumsum() // PRODUCTS
+    starts = np.flatnonzero(np.diff(products, prepend=-1))
     parts = []
-    for start in range(0, size, ROWS):
-        counts = sparse.coo_array(incidence[start : start + ROWS] @ incidence.T)
+    for start, end in zip(starts, [*starts[1:], size], strict=True):
+        counts = sparse.coo_array(incidence[start:end] @ incidence.T)
         rows, columns = counts.coords
         rows = rows.astype(np.int64) + start
         keep = (rows != columns) & (counts.data >= least)

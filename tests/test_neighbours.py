@@ -34,7 +34,7 @@ def test_together_equals_the_sorted_rows_of_the_dense_product(seed, k, least):
 def test_nodes_are_counted_in_parts_without_a_seam(monkeypatch, tmp_path):
     nodes, contexts = distinct_pairs(0, 40, 9, 200)
     whole = neighbours.together(nodes, contexts, 40, 5)
-    monkeypatch.setattr(neighbours, "ROWS", 7)
+    monkeypatch.setattr(neighbours, "PRODUCTS", 60)
     monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
     for expected, got in zip(whole, neighbours.together(nodes, contexts, 40, 5), strict=True):
         assert torch.equal(expected, got)
@@ -61,19 +61,38 @@ def test_the_same_content_is_computed_once_and_other_content_anew(monkeypatch, t
     assert asked == [3, 4, 3]
 
 
-@pytest.mark.parametrize("spoil", ["folder is a file", "answers cut short"])
-def test_a_spoilt_cache_costs_time_and_nothing_else(spoil, monkeypatch, tmp_path):
+def test_one_item_that_everybody_has_is_counted_in_parts_of_bounded_size(monkeypatch, tmp_path):
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    sizes = []
+    plain = neighbours.sparse.coo_array
+    monkeypatch.setattr(neighbours.sparse, "coo_array", lambda x: sizes.append(x.nnz) or plain(x))
+    monkeypatch.setattr(neighbours, "PRODUCTS", 500)
+    users = torch.arange(200)
+    rows, columns, counts = neighbours.together(users, torch.zeros_like(users), 200, 1)
+    assert max(sizes) <= 500 + 200
+    assert rows.tolist() == users.tolist()
+    assert columns.tolist() == [1] + [0] * 199
+    assert counts.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("spoil", ["folder is a file", "folder within is a file", "answers cut short"])
+def test_a_spoilt_cache_costs_time_and_nothing_else(spoil, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
     nodes, contexts = distinct_pairs(1, 10, 5, 30)
     expected = neighbours.together(nodes, contexts, 10, 2)
     if spoil == "folder is a file":
         (tmp_path / "file").write_text("in the way")
         monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "file"))
+    elif spoil == "folder within is a file":
+        monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "other"))
+        (tmp_path / "other/neighbours" / neighbours.CODE).mkdir(parents=True)
+        (tmp_path / "other/neighbours" / neighbours.CODE / "joblib").write_text("in the way")
     else:
         for path in tmp_path.rglob("output.pkl"):
             path.write_bytes(path.read_bytes()[:20])
     for left, right in zip(expected, neighbours.together(nodes, contexts, 10, 2), strict=True):
         assert torch.equal(left, right)
+    assert not caplog.records
 
 
 def agreeing_by_hand(tables: list[torch.Tensor], k: int) -> list[tuple[int, ...]]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nbkit.cli import console
+from nbkit.errors import UserError
 
 _INPUTS = {
     "none": "interactions alone",
@@ -39,6 +40,10 @@ def models(
     from nbkit import config
     from nbkit.models.base import model_class, registry
 
+    if name is not None and cards is not None:
+        raise UserError(f"--cards {str(cards)!r} writes a page about every model; expected no MODEL beside it")
+    if costs is not None and cards is None:
+        raise UserError(f"--costs {str(costs)!r} is for the pages; expected --cards DIR beside it")
     if cards is not None:
         from nbkit.studies.model_cards import write_cards
 
@@ -64,7 +69,7 @@ def models(
     )
     if cls.presets:
         rows = [
-            [key, " ".join(f"{k}={v:g}" for k, v in {**preset.settings, **preset.training}.items()), preset.source]
+            [key, config.assignments({**preset.settings, **preset.training}), preset.source]
             for key, preset in cls.presets.items()
         ]
         console.print_table(["preset", "settings", "from"], rows, title=f"\nPresets: nbkit train {name} --preset NAME")

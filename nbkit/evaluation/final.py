@@ -91,12 +91,13 @@ def final_test(
     metrics = run.read_json(METRICS)
     if (run / OPENED).exists() and "test" in metrics:
         return dict(metrics["test"])
+    kept = {name: run.read_table(name) for name in (PER_USER, PLACES) if (run / name).exists()}
     run.write_json(OPENED, {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "data": dataset.fingerprint})
     tables = _test_tables(dataset, ranker, ks, device)
     parts = {PER_USER: [t.users for t in tables.values()], PLACES: [t.places for t in tables.values()]}
     for name, found in parts.items():
-        seen = run.read_table(name)
-        run.write_table(name, pd.concat([seen[seen["split"] != "test"], *found], ignore_index=True))
+        seen = [table[table["split"] != "test"] for table in (kept.get(name),) if table is not None]
+        run.write_table(name, pd.concat([*seen, *found], ignore_index=True))
     metrics["test"] = {masking: mean_metrics(table.users) for masking, table in tables.items()}
     run.write_json(METRICS, metrics)
     return dict(metrics["test"])

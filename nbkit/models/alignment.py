@@ -71,14 +71,16 @@ class _NeighbourDiscrimination(torch.autograd.Function):
             every = sum(shares[1:], start=shares[0])
             for v, (cosine, share) in enumerate(zip(cosines, shares, strict=True)):
                 near, alone = graded_neighbours(share, every, k)
-                e = cosine.div_(temperature).exp_()
+                # Ratios alone count, so the row's largest may be 1; the rest is a sum, no difference of near equals.
+                e = cosine.sub_(cosine.amax(1, keepdim=True)).div_(temperature).exp_()
                 e_near, e_alone = e.gather(1, near), e.gather(1, alone)
-                whole, by_all, by_one = (x.sum(1, keepdim=True) for x in (e, e_near, e_alone))
-                rest = whole - by_all
-                total += (whole / by_all * rest / by_one).log().sum()
-                # d loss / d cosine, over e / τ: 1/whole + 1/rest for all, less what the neighbours have above the bar.
+                by_all, by_one = e_near.sum(1, keepdim=True), e_alone.sum(1, keepdim=True)
+                rest = e.scatter(1, near, 0.0).sum(1, keepdim=True)
+                whole = by_all + rest
+                total += ((rest / by_all).log1p() + (rest / by_one).log()).sum()
+                # d loss / d cosine, over e / τ: 1/whole + 1/rest; -rest/(whole by_all) of the near; -1/by_one as well.
                 e.mul_(1 / whole + 1 / rest)
-                e.scatter_add_(1, near, e_near.mul_(-1 / by_all - 1 / rest))
+                e.scatter_(1, near, e_near.mul_(-rest / (whole * by_all)))
                 e.scatter_add_(1, alone, e_alone.div_(-by_one))
                 grad[v].index_add_(0, some, e @ views[v])
                 grad[v] += e.T @ rows[v]
@@ -99,8 +101,10 @@ def neighbour_discrimination(
 
     A, N, O are the sums of exp(cos(v_i, v_j) / τ) over all items, over the k that all views call near, and over the k
     next that this view calls near (:func:`graded_neighbours`).
-    Shapes: ``views`` ``(V, I, D)``, ``anchors`` ``(B,)`` item rows, each once.
+    Shapes: ``views`` ``(V, I, D)``, ``anchors`` ``(B,)`` item rows, each once; a single item has no neighbours: 0.
     """
     k = min(k, views.shape[1] // 2)
+    if not k:
+        return views.sum() * 0.0
     loss: Tensor = _NeighbourDiscrimination.apply(F.normalize(views, dim=2), anchors, k, temperature, chunk)
     return loss

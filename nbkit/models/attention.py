@@ -6,14 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.layers import causal_mask, linear
-
-
-def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Each entry is 0 with probability ``rate``, else 1/(1 - rate) times itself; without a generator x itself."""
-    if generator is None or not rate:
-        return x
-    return x * torch.empty_like(x).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+from nbkit.layers import causal_mask, dropout, linear
 
 
 class Attention(nn.Module):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Weight
+from nbkit.config import Dim, Dropout, Layers, Weight
 from nbkit.graphs import user_item_graph
+from nbkit.layers import dropout as dropped
 from nbkit.layers import linear
-from nbkit.models.attention import dropout as dropped
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, node_table, norm_penalty
 
@@ -60,7 +60,7 @@ class BM3(CollaborativeRecommender):
         *,
         dim: Dim = 64,
         layers: Layers = 1,
-        dropout: Annotated[float, Range(0, 0.99), "share of each target's numbers left out"] = 0.5,
+        dropout: Annotated[Dropout, "share of each target's numbers left out"] = 0.5,
         inter: Annotated[Weight, "weight of the modalities' distance to the items"] = 2.0,
         intra: Annotated[Weight, "weight of the modalities' distance to themselves, dropped out"] = 2.0,
         reg: Weight = 0.1,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Rate, Weight
+from nbkit.config import Dim, Dropout, Layers, Range, Weight
 from nbkit.diffusion.denoisers import MLPDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standard_normal
 from nbkit.diffusion.schedules import linear_variance
@@ -69,7 +69,7 @@ class DiffCL(CollaborativeRecommender):
         dim: Dim = 64,
         hidden: Annotated[int, Range(1, 8192), "width of the feature encoder's inner layer"] = 256,
         layers: Layers = 2,
-        edge_dropout: Annotated[Rate, "share of user-item edges left out of each epoch's graph"] = 0.0,
+        edge_dropout: Annotated[Dropout, "share of user-item edges left out of each epoch's graph"] = 0.0,
         item_layers: Annotated[Layers, "hops on the item graphs; 0 leaves them out"] = 1,
         neighbours: Annotated[int, Range(1, 1000), "K of the item graphs, the item itself counted"] = 10,
         contrast: Annotated[Weight, "λ_cl; 0 leaves the diffusion out"] = 0.02,

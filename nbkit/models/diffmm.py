@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Rate, Weight
+from nbkit.config import Dim, Dropout, Layers, Range, Weight
 from nbkit.diffusion.process import Trajectory
 from nbkit.diffusion.schedules import linear_variance
 from nbkit.graphs import SparseGraph, user_item_graph
@@ -95,10 +95,10 @@ class DiffMM(CollaborativeRecommender):
         temperature: Annotated[float, Range(0.01, 10), "τ of the contrast"] = 0.5,
         contrast_with: Annotated[Literal["views", "main"], "views: with one another; main: each with E"] = "views",
         contrast_over: Annotated[Literal["all", "batch"], "which nodes a view is told apart from"] = "all",
-        edge_dropout: Annotated[float, Range(0, 0.99), "share of modal edges left out in training"] = 0.0,
+        edge_dropout: Annotated[Dropout, "share of modal edges left out in training"] = 0.0,
         top: Annotated[int, Range(1, 1000), "items a user keeps in a modal graph"] = 1,
         hidden: Annotated[int, Range(1, 8192), "width of the denoiser's inner layer"] = 1000,
-        input_dropout: Annotated[Rate, "share of x_t the denoiser is not shown"] = 0.5,
+        input_dropout: Annotated[Dropout, "share of x_t the denoiser is not shown"] = 0.5,
         signal: Annotated[Weight, "weight of the modality-aware signal injection"] = 0.01,
         steps: Annotated[int, Range(1, 10_000), "diffusion steps T"] = 5,
         noise_scale: Annotated[float, Range(0, 1), "s of the noise schedule"] = 0.1,

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Weight
+from nbkit.config import Dim, Dropout, Layers, Weight
 from nbkit.graphs import thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
@@ -18,11 +18,12 @@ class FREEDOM(CollaborativeRecommender):
     """LightGCN on a sampled graph, plus one hop of the item vectors over a frozen nearest-neighbour graph.
 
     S = Σ_m w_m kNN(f_m);  H = S Q;  Z = mean_l Ãˡ [P; Q];  e_i = z_i + h_i;  s_ui = z_u · e_i;
-    L = BPR(z_u; e) + reg · Σ_m BPR(z_u; W_m f_m + b_m).
+    L = BPR(z_u; e) + reg · Σ_m BPR(z_u; W_m f_m).
     Ã keeps a share of the edges, drawn each epoch without replacement with probability ∝ 1/sqrt(d_u d_i);
     evaluation uses all of them.
 
-    Shapes: ``nodes`` ``(U + I, D)``, users first; item graph ``(I, I)``. Source: Zhou & Shen, ACM MM 2023, eq. 1-12.
+    Shapes: ``nodes`` ``(U + I, D)``, users first; item graph ``(I, I)``.
+    Source: Zhou & Shen, ACM MM 2023, eq. 1-12; its b_m, which cancels in every difference, is left out.
     """
 
     pairs: Tensor
@@ -43,7 +44,7 @@ class FREEDOM(CollaborativeRecommender):
         dim: Dim = 64,
         layers: Layers = 2,
         reg: Weight = 1e-3,
-        edge_dropout: Annotated[float, Range(0, 0.99), "share of user-item edges left out each epoch"] = 0.9,
+        edge_dropout: Annotated[Dropout, "share of user-item edges left out each epoch"] = 0.9,
         neighbours: Neighbours = 10,
         image_weight: ImageWeight = 0.1,
         item_graph: Source = "features",
@@ -58,9 +59,10 @@ class FREEDOM(CollaborativeRecommender):
         self.item_graph = frozen_item_graph(inputs, neighbours, image_weight, item_graph)
         # A branch of weight 0 is left out, exactly: no parameters that never train.
         self.content = nn.ModuleDict(
-            {m: ProjectedFeatures(f, dim, generator, trained=train_features) for m, f in inputs.features.items()}
-            if reg
-            else {}
+            {
+                m: ProjectedFeatures(f, dim, generator, trained=train_features, bias=False)
+                for m, f in (inputs.features if reg else {}).items()
+            }
         )
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Range, Rate
+from nbkit.config import Dim, Dropout, Range
 from nbkit.data.sequences import RAREST, Deep, Length, Predict, Stream, StreamName
-from nbkit.models.attention import dropout
+from nbkit.layers import dropout
 from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.layers import bpr_loss, embedding
 
@@ -43,7 +43,7 @@ class GRU4Rec(SequentialRecommender):
         dim: Dim = 64,
         length: Length = 20,
         layers: Annotated[int, Range(1, 8), "recurrent layers"] = 1,
-        dropout: Annotated[Rate, "dropout of the item vectors read and of the last state"] = 0.2,
+        dropout: Annotated[Dropout, "dropout of the item vectors read and of the last state"] = 0.2,
         loss: Annotated[
             Literal["softmax", "bpr", "top1"], "over all items, or against the batch as in the paper"
         ] = "softmax",

@@ -12,7 +12,7 @@ from nbkit.diffusion.denoisers import MLPDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standard_normal
 from nbkit.diffusion.schedules import Schedule
 from nbkit.errors import UserError, nearest
-from nbkit.models.attention import dropout
+from nbkit.layers import dropout
 
 ROWS = 1024  # users whose rebuilt rows are held at a time: bounds memory, whatever their number
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Rate, Weight
+from nbkit.config import Dim, Dropout, Layers, Range, Rate, Weight
 from nbkit.diffusion.denoisers import Conditioning
 from nbkit.diffusion.process import GaussianDiffusion, Trajectory
 from nbkit.diffusion.schedules import linear_variance
@@ -89,7 +89,7 @@ class JBMDiff(CollaborativeRecommender):
         *,
         dim: Dim = 64,
         layers: Layers = 2,
-        edge_dropout: Annotated[Rate, "share of edges left out of each epoch's graph of Z"] = 0.0,
+        edge_dropout: Annotated[Dropout, "share of edges left out of each epoch's graph of Z"] = 0.0,
         neighbours: Annotated[int, Range(1, 1000), "k of each item graph, the item itself counted"] = 10,
         eta: Annotated[float, Range(0, 0.99), "share η of the denoised feature at first; 0 leaves diffusion out"] = 0.5,
         conditioning: Annotated[Conditioning, "how the collaborative condition enters the denoiser"] = "gate",

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Range, Rate, Weight
+from nbkit.config import Dim, Dropout, Range, Weight
 from nbkit.data.sequences import RAREST, Deep, Length, Predict, alike
 from nbkit.diffusion.denoisers import SequenceDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, standard_normal
 from nbkit.diffusion.schedules import linear_beta
 from nbkit.errors import UserError, nearest
-from nbkit.models.attention import dropout
+from nbkit.layers import dropout
 from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.experts import COMMON, Experts, Masks, Opinions, Tokens, push_loss
 from nbkit.models.layers import ProjectedFeatures, embedding, linear
@@ -92,7 +92,7 @@ class M3BSR(SequentialRecommender):
         dim: Dim = 64,
         length: Length = 20,
         heads: Annotated[int, Range(1, 64), "attention heads; they divide dim"] = 1,
-        dropout: Annotated[Rate, "dropout of tokens and within experts"] = 0.2,
+        dropout: Annotated[Dropout, "dropout of tokens and within experts"] = 0.2,
         steps: Annotated[int, Range(1, 1000), "diffusion steps T"] = 20,
         start: Annotated[int, Range(1, 1000), "step t' that denoising starts from"] = 10,
         beta_max: Annotated[float, Range(1e-4, 0.999), "last β of a line from 1e-4"] = 0.05,

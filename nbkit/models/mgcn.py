@@ -47,7 +47,7 @@ class MGCN(CollaborativeRecommender):
         "sports": Preset(AUTHORS, {"contrast": 1e-2}, {"lr_decay": 0.96}),
         "clothing": Preset(AUTHORS, {"contrast": 1e-2}, {"lr_decay": 0.96}),
     }
-    grid = Grid("its paper, and two learning rates", {"contrast": (1e-3, 1e-2, 1e-1)}, {"lr": (1e-3, 5e-4)})
+    grid = Grid("its paper, widened", {"contrast": (1e-3, 1e-2, 1e-1), "reg": (1e-3, 1e-4)}, {"lr": (1e-3, 5e-4)})
     parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "purifier": {"purifier": False},
         "multi_view": {"multi_view": False},

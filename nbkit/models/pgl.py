@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Rate, Weight
+from nbkit.config import Dim, Dropout, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, normalised_values, thinned, user_item_graph
-from nbkit.models.attention import dropout as dropped
+from nbkit.layers import dropout as dropped
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
 from nbkit.models.layers import ProjectedFeatures, bpr_loss, embedding, info_nce
@@ -64,7 +64,7 @@ class PGL(CollaborativeRecommender):
         dim: Dim = 64,
         layers: Layers = 2,
         subgraph: Annotated[Literal["local", "global"], "what is propagated over in training"] = "local",
-        edge_dropout: Annotated[float, Range(0, 0.99), "local: share of edges left out each epoch"] = 0.7,
+        edge_dropout: Annotated[Dropout, "local: share of edges left out each epoch"] = 0.7,
         rank: Annotated[int, Range(1, 4096), "global: singular vectors of the user-item matrix"] = 32,
         spectrum: Annotated[Spectrum, "global: ends as in the paper, product as in its code"] = "ends",
         neighbours: Neighbours = 10,
@@ -72,7 +72,7 @@ class PGL(CollaborativeRecommender):
         item_graph: Source = "features",
         contrast: Annotated[Weight, "weight of the contrast of two dropouts; 0 leaves it out"] = 0.05,
         temperature: Annotated[float, Range(0.01, 10), "τ of the contrast"] = 0.2,
-        dropout: Annotated[Rate, "share of entries left out of each contrasted view"] = 0.2,
+        dropout: Annotated[Dropout, "share of entries left out of each contrasted view"] = 0.2,
         train_features: Annotated[bool, "train the raw features, as the authors do"] = False,
         generator: torch.Generator,
     ) -> None:
@@ -142,7 +142,10 @@ def spectral_subgraph(pairs: Tensor, num_users: int, num_items: int, rank: int, 
     weights = normalised_values(users, items, (num_users, num_items))
     matrix = csr_array((weights.double().numpy(), (users.numpy(), items.numpy())), shape=(num_users, num_items))
     size = min(matrix.shape)
-    u, sigma, v = svds(matrix, min(rank, size - 1), v0=np.ones(size))  # the start is given: no draw
+    if rank < size:
+        u, sigma, v = svds(matrix, rank, v0=np.ones(size))  # the start is given: no draw
+    else:
+        u, sigma, v = np.linalg.svd(matrix.toarray(), full_matrices=False)
     order = np.argsort(-sigma)
     u, sigma, v = u[:, order], sigma[order], v[order]
     quarter = max(1, int(ENDS * len(sigma)))

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Range, Rate
+from nbkit.config import Dim, Dropout, Range
 from nbkit.data.sequences import RAREST, Deep, Length, Predict, StreamName
 from nbkit.errors import UserError
-from nbkit.models.attention import TransformerBlock, dropout
+from nbkit.layers import dropout
+from nbkit.models.attention import TransformerBlock
 from nbkit.models.base import Batch, Grid, History, Inputs, Paper, SequentialRecommender
 from nbkit.models.layers import bpr_loss, embedding
 
@@ -44,7 +45,7 @@ class SASRec(SequentialRecommender):
         length: Length = 20,
         blocks: Annotated[int, Range(1, 16), "self-attention blocks"] = 2,
         heads: Annotated[int, Range(1, 64), "attention heads; they divide dim"] = 1,
-        dropout: Annotated[Rate, "dropout of embeddings, attention and feed-forward outputs"] = 0.2,
+        dropout: Annotated[Dropout, "dropout of embeddings, attention and feed-forward outputs"] = 0.2,
         loss: Annotated[Literal["softmax", "bce"], "over all items, or against one negative as in the paper"] = (
             "softmax"
         ),

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nbkit.config import Dim, Layers, Range, Weight
+from nbkit.config import Dim, Dropout, Layers, Range, Weight
 from nbkit.graphs import user_item_graph
-from nbkit.layers import linear
-from nbkit.models.attention import dropout
+from nbkit.layers import dropout, linear
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.layers import ProjectedFeatures, info_nce, node_table
 
@@ -73,7 +72,7 @@ class SLMRec(CollaborativeRecommender):
         task: Annotated[Literal["fac", "fd", "fm", "fd+fm"], "what the self-supervision asks"] = "fac",
         ssl: Annotated[Weight, "weight of the self-supervision; 0 leaves it out"] = 0.01,
         ssl_temperature: Annotated[Temperature, "τ of the self-supervision"] = 0.2,
-        hop_dropout: Annotated[float, Range(0, 0.99), "share of what a hop carries that fd leaves out"] = 0.3,
+        hop_dropout: Annotated[Dropout, "share of what a hop carries that fd leaves out"] = 0.3,
         score: Annotated[Literal["dot", "cosine"], "what items are ranked by"] = "dot",
         generator: torch.Generator,
     ) -> None:

@@ -128,7 +128,9 @@ def pareto(
     if "value" not in costs and "mean" in costs:
         costs = costs.rename(columns={"mean": "value"})
     need(costs, ["model", cost, "value", "low", "high", "parameters"], "pareto")
-    table = costs.sort_values(cost)
+    table = costs.dropna(subset=[cost]).sort_values(cost)
+    if table.empty:
+        return no_data(title)
     if not table[cost].iloc[0] > 0:
         model, spent = table.iloc[0][["model", cost]]
         raise UserError(f"pareto: model {model!r} has {cost} = {spent}, expected a number above 0")

@@ -125,6 +125,8 @@ def item_groups(
     scores(runs, f"recall@{k}", split=split, masking=masking)  # refuses what cannot be compared
     parts: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
+        if not (run / PLACES).exists():
+            raise UserError(f"run {run.id} was made before ranks of pairs were kept; expected a run with {PLACES}")
         places, identity = run.read_table(PLACES), _identity(run)
         wanted = places[(places["split"] == split) & (places["masking"] == masking)]
         parts.setdefault(str(identity["model"]), []).append(wanted.assign(seed=str(identity["seed"])))
@@ -149,7 +151,7 @@ def costs(runs: Sequence[RunFolder]) -> pd.DataFrame:
                 "epoch_seconds": seconds / max(1, fitted["epochs"]),
                 "epochs": fitted["epochs"],
                 "parameters": fitted["parameters"],
-                "peak_mb": fitted.get("peak_mb", float("nan")),
+                "peak_mb": float("nan") if fitted.get("peak_mb") is None else fitted["peak_mb"],
             }
         )
     return pd.DataFrame(rows).groupby("model", sort=False).mean().reset_index()

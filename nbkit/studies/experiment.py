@@ -118,7 +118,7 @@ def run_experiment(
                 result = _train(experiment, dataset, run, device, callbacks)
                 if result.status == "stopped":
                     return run
-    if test and not (run / final.OPENED).exists():
+    if test and "test" not in run.read_json(final.METRICS):  # an opening that was interrupted is gone on with
         with run.hold():
             model, where = load_model(run, dataset), pick_device(device)
             final.final_test(run, dataset, model.to(where), ks=experiment.ks, device=where)
@@ -136,6 +136,7 @@ def _train(
     view, where = dataset.sealed(), pick_device(device)
     memory = PeakMemory(where)
     model = experiment.build(dataset)
+    memory.forget()  # what was needed to find neighbours, or not needed since they were kept, is not the model's
     run.write_json("settings.json", asdict(experiment))
     identity = {
         "data": dataset.fingerprint,
@@ -181,7 +182,7 @@ def _train(
         "train_seconds": sum(row["seconds"] for row in result.history),
         "wall_seconds": time.perf_counter() - begin,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "peak_mb": peak / 2**20,  # to build and train it, of the session that finished it
+        "peak_mb": None if peak is None else peak / 2**20,  # of the session that finished it
     }
     run.write_json(final.METRICS, {"fit": fitted, "valid": {"train": final.mean_metrics(ranking.users)}})
     run.finish()

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from nbkit.models.base import Grid, Preset, Recommender, build_model, model_clas
 from nbkit.paths import writable_folder, write_atomic
 from nbkit.studies.published import published
 
-USERS, ITEMS, WIDTHS = 211, 163, {"image": 31, "text": 37}  # no size is a sum or multiple of others: letters are clear
-LETTERS = {USERS: "U", ITEMS: "I", USERS + ITEMS: "(U + I)", 31: "D_image", 37: "D_text", 68: "(D_image + D_text)"}
-BABY = {USERS: 19_445, ITEMS: 7_050, USERS + ITEMS: 26_495, 31: 4096, 37: 384, 68: 4480}
+# No size is a sum or multiple of others, so letters are clear; each is larger than the inner layers, as in real data.
+USERS, ITEMS, WIDTHS = 2003, 1511, {"image": 307, "text": 331}
+LETTERS = {2003: "U", 1511: "I", 3514: "U + I", 307: "D_image", 331: "D_text", 638: "D_image + D_text"}
+BABY = {2003: 19_445, 1511: 7_050, 3514: 26_495, 307: 4096, 331: 384, 638: 4480}
+CODE = 32  # a width this little above another one has a code of the time beside it
 
 
 def card(name: str, costs: Mapping[str, float] | None = None) -> str:
@@ -84,7 +87,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{k}={v:g}`" if isinstance(v, float) else f"`{k}={v}`" for k, v in values.items()) or "defaults"
+    return ", ".join(f"`{name}={config.shown(value)}`" for name, value in values.items()) or "defaults"
 
 
 def _settings(cls: type[Recommender]) -> str:
@@ -111,7 +114,7 @@ def _presets(cls: type[Recommender]) -> list[str]:
 
 def _grid(grid: Grid) -> list[str]:
     rows = [
-        [f"`{name}`", ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+        [f"`{name}`", ", ".join(map(config.shown, values))]
         for name, values in {**grid.settings, **grid.training}.items()
     ]
     return [f"## Tuned over\n\nFrom: {grid.source}.\n\n{_table(['setting', 'values'], rows)}"] if rows else []
@@ -123,14 +126,28 @@ def _weights(cls: type[Recommender]) -> str:
     dim = config.settings_of(cls)["dim"].default
     letters = {**LETTERS, dim: "D", **{k * dim: f"{k}D" for k in (2, 3, 4)}}
     rows = [
-        [f"`{name}`", " × ".join(letters.get(size, str(size)) for size in value.shape) or "1"]
+        [f"`{name}`", " × ".join(_letter(size, letters) for size in value.shape) or "1"]
         for name, value in model.named_parameters()
     ]
-    count = sum(math.prod(BABY.get(size, size) for size in value.shape) for value in model.parameters())
+    count = sum(math.prod(_at_baby(size) for size in value.shape) for value in model.parameters())
     sizes = f"U users, I items, D = {dim}; modalities image and text. On Amazon Baby: {count:,} weights."
     return f"## Trained arrays\n\n{sizes}\n\n{_table(['array', 'shape'], rows)}"
 
 
+def _letter(size: int, letters: Mapping[int, str]) -> str:
+    base = max((known for known in letters if size - CODE <= known <= size), default=None)
+    if base is None:
+        return str(size)
+    text = letters[base] + (f" + {size - base}" if size > base else "")
+    return f"({text})" if "+" in text else text
+
+
+def _at_baby(size: int) -> int:
+    base = max((known for known in BABY if size - CODE <= known <= size), default=None)
+    return size if base is None else BABY[base] + size - base
+
+
+@cache
 def _sized() -> Any:
     """Random pairs and features of telling sizes: enough to build a model on."""
     draw = np.random.default_rng(0)

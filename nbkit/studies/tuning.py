@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,26 @@ import pandas as pd
 from nbkit import config, repro
 from nbkit.data.dataset import MultimodalDataset
 from nbkit.errors import TrainingDivergedError, UserError, nearest
-from nbkit.models.base import Preset, model_class
+from nbkit.models.base import Grid, Preset, model_class
 from nbkit.studies.experiment import Experiment, run_experiment
 from nbkit.training.callbacks import Callback
 from nbkit.training.loop import TrainSettings
 
+Settings = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Trial:
-    """One experiment of a tuning, and the settings in which it differs from the model's defaults."""
+    """One experiment of a tuning, and in which settings it departs from the first."""
 
     experiment: Experiment
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
+    training: Settings = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """The settings as one reads them: ``reg=0.01 lr=0.001``, or ``defaults``."""
-        return " ".join(f"{k}={_text(v)}" for k, v in {**self.settings, **self.training}.items()) or "defaults"
-
-    @property
-    def options(self) -> str:
-        """The settings as ``nbkit train`` takes them."""
-        parts = [("--set", self.settings), ("--train", self.training)]
-        return " ".join(f"{option} {k}={_text(v)}" for option, values in parts for k, v in values.items())
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        """The settings as one reads them: ``reg=0.01 lr=0.001``, or ``start``, from which the others depart."""
+        return config.assignments({**self.settings, **self.training}) or "start"
 
 
 def trials(
@@ -47,41 +40,60 @@ def trials(
     count: int,
     *,
     data: str,
-    settings: Mapping[str, Any] | None = None,
-    training: TrainSettings | None = None,
+    settings: Settings | None = None,
+    training: Settings | None = None,
     seed: int = 0,
     preset: str | None = None,
 ) -> list[Trial]:
-    """What a budget of ``count`` trials tries: the preset or the defaults, then points of the model's grid.
+    """What a budget of ``count`` trials tries: the start, then points of the model's grid.
 
-    The order of the points depends on the model and ``seed`` only, so a larger budget begins with the smaller one's
-    trials, and those are already there. A grid with fewer points is tried whole. ``seed`` is also the runs' seed;
-    ``settings`` of the model and ``training`` hold what is the same for all (a width; epochs, patience, metric).
+    The start is the model's defaults or a preset, with ``settings`` of the model and ``training`` on top; these hold in
+    every trial, and the grid is what they leave of the model's. The order of the points depends on the model and
+    ``seed`` only, so a larger budget begins with the smaller one's trials, and those are already there. A grid with
+    fewer points is tried whole. ``seed`` is also the runs' seed.
 
     Raises:
-        UserError: no trial wanted, an unknown preset, or a model that declares no grid.
+        UserError: no trial wanted, an unknown preset, or nothing left to vary.
     """
-    cls, training = model_class(model), training or TrainSettings()
+    cls, settings, training = model_class(model), settings or {}, training or {}
     if count < 1:
         raise UserError(f"trials = {count}; expected 1 or more")
     if preset is not None and preset not in cls.presets:
-        raise UserError(f"preset {preset!r}: model {model} has no such preset; {nearest(preset, cls.presets)}")
-    points = cls.grid.points()
-    if len(points) < 2:
-        raise UserError(f"model {model} declares no grid to tune over; expected a model with `grid`")
+        known = nearest(preset, cls.presets) if cls.presets else "it has none"
+        raise UserError(f"preset {preset!r}: model {model} has no such preset; {known}")
+    start = Preset("defaults") if preset is None else cls.presets[preset]
+    grid = Grid(
+        cls.grid.source,
+        {name: values for name, values in cls.grid.settings.items() if name not in settings},
+        {name: values for name, values in cls.grid.training.items() if name not in training},
+    )
+    points = grid.points()
+    if len(points) < 2 and count > 1:
+        fixed = f" beside {config.assignments({**settings, **training})}" if settings or training else ""
+        raise UserError(f"model {model} has nothing to vary{fixed}; expected a model with a grid")
     order = repro.numpy_generator(seed, f"tuning/{model}").permutation(len(points))
-    first = Preset("defaults") if preset is None else cls.presets[preset]
     found: dict[str, Trial] = {}
-    for point in [first, *(points[n] for n in order)]:
+    for point in [Preset("start"), *(points[n] for n in order)]:
         experiment = Experiment(
             model=model,
             data=data,
             seed=seed,
-            model_settings={**(settings or {}), **point.settings},
-            training=replace(training, **point.training),
+            model_settings={**start.settings, **settings, **point.settings},
+            training=TrainSettings(**{**start.training, **training, **point.training}),
         )
         found.setdefault(config.canonical_json(experiment), Trial(experiment, point.settings, point.training))
     return list(found.values())[:count]
+
+
+def command(experiment: Experiment) -> str:
+    """What trains an experiment's settings over seeds and opens the test split then: an ``nbkit train`` line."""
+    parts = [f"nbkit train {experiment.model} --data {shlex.quote(experiment.data)}"]
+    defaults = config.check(model_class(experiment.model), {}, where="defaults"), vars(TrainSettings())
+    chosen = experiment.model_settings, vars(experiment.training)
+    for option, values, usual in zip(("--set", "--train"), chosen, defaults, strict=True):
+        changed = [config.assignments({name: v}) for name, v in values.items() if v != usual[name]]
+        parts += [f"{option} {shlex.quote(text)}" for text in changed]
+    return " ".join([*parts, "--seeds 0,1,2 --test"])
 
 
 def tune(
@@ -92,13 +104,14 @@ def tune(
     device: str = "auto",
     watch: Callable[[int, Trial], Sequence[Callback]] = lambda number, trial: (),
 ) -> Iterator[dict[str, Any]]:
-    """Run the trials one by one; a row each: model, trial, settings, validation score, epochs, seconds, run.
+    """Run the trials one by one; a row each: model, trial, settings, validation score, epochs, seconds, run, note.
 
-    Finished trials are not computed again. A diverged one is a row with the score nan; after Ctrl-C no more rows come.
+    Finished trials are not computed again. A diverged one is a row with the score nan and the reason as its note; after
+    Ctrl-C no more rows come.
     """
     for number, trial in enumerate(planned):
         experiment = trial.experiment
-        row: dict[str, Any] = {"model": experiment.model, "trial": number, "settings": trial.label}
+        row: dict[str, Any] = {"model": experiment.model, "trial": number, "settings": trial.label, "note": ""}
         try:
             run = run_experiment(experiment, dataset, root=root, device=device, callbacks=watch(number, trial))
         except TrainingDivergedError as error:

@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import platform
 import re
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-PAGE = 4096
 
-
-def _held() -> int:
-    """Most bytes this process has held since it began, or since the kernel was told to forget (Linux)."""
+def peak_memory() -> int | None:
+    """Most bytes this process has held since it began or :func:`forget_peak`; None where the system is silent."""
     try:
         text = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) * 1024  # type: ignore[union-attr]
-    except (OSError, AttributeError):
-        import resource
+    except OSError:
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", text)
+    return int(found.group(1)) * 1024 if found else None
 
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+def forget_peak() -> bool:
+    """Let the peak begin anew at what is held now; whether the system let us (Linux does)."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before and kept by the allocator would hide new needs
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 class PeakMemory:
-    """The most that is held at once from the making of this on, beyond what was held then.
-
-    On Linux the allocator gives back what it keeps and the kernel's mark is reset; elsewhere only a new record of the
-    process counts. Less than a page is told as a page.
-    """
+    """The most that is held at once from the making of this on, or from :meth:`forget`, beyond what was held then."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self._before = torch.cuda.memory_allocated(device)
-            return
-        gc.collect()
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # what was freed before and kept by the allocator would hide new needs
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-        self._before = _held()
+        self.device, self._known = device, True
+        self.forget()
+        self._before = self._held() or 0
 
-    def bytes(self) -> int:
-        """Bytes, a page or more."""
-        held = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _held()
-        return max(PAGE, held - self._before)
+    def _held(self) -> int | None:
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else peak_memory()
+
+    def forget(self) -> None:
+        """Let the peak begin anew; what was held at first stays what is counted from."""
+        if self.device.type == "cuda":
+            torch.cuda.init()  # a device with a number is not asked for by the next line otherwise
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._known &= forget_peak()
+
+    def bytes(self) -> int | None:
+        """Bytes; None where the system does not tell."""
+        held = self._held() if self._known else None
+        return None if held is None else max(0, held - self._before)

@@ -12,6 +12,7 @@ import typer
 
 from nbkit import __version__
 from nbkit.cli import app, console
+from nbkit.config import settings_of
 from nbkit.models.base import registry
 
 from .conftest import REPOSITORY, Outcome
@@ -123,3 +124,17 @@ def test_a_terminal_gets_the_same_cells(capsys: pytest.CaptureFixture[str], monk
     assert "[red]not markup" in out
     assert "0.2500" in out
     assert "a title" in out
+
+
+@pytest.mark.parametrize("name", sorted(registry()))
+def test_every_model_is_shown_with_all_its_settings(nbkit: Cli, name: str) -> None:
+    out = nbkit("models", name).out
+    for setting in settings_of(registry()[name]):
+        assert f"\n{setting} " in out
+    for preset in registry()[name].presets:
+        assert f"\n{preset} " in out
+
+
+def test_pages_are_about_all_models_and_costs_for_pages_alone(nbkit: Cli) -> None:
+    assert "expected no MODEL beside it" in nbkit("models", "mgcn", "--cards", "pages").error
+    assert "expected --cards DIR beside it" in nbkit("models", "--costs", "missing.json").error

@@ -63,6 +63,27 @@ def test_places_of_held_out_pairs_give_the_metrics_of_their_users(run, world):
     assert (places["rank"] == -1).any()
 
 
+def test_a_run_from_before_places_were_kept_is_tested_like_any_other(run, world):
+    run.finish()
+    (run / final.PLACES).unlink()
+    final.final_test(run, world, references.popularity(world), ks=[1, 5])
+    assert set(run.read_table(final.PLACES)["split"]) == {"test"}
+    assert set(run.read_table(final.PER_USER)["split"]) == {"valid", "test"}
+
+
+def test_an_opening_that_was_interrupted_is_gone_on_with(run, world):
+    run.finish()
+
+    def interrupted(users):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        final.final_test(run, world, interrupted, ks=[1, 5])
+    assert (run / final.OPENED).exists()
+    found = final.final_test(run, world, references.popularity(world), ks=[1, 5])
+    assert run.read_json(final.METRICS)["test"] == found
+
+
 def test_means_are_computed_from_the_rows_of_users(run, world):
     run.finish()
     metrics = final.final_test(run, world, references.item_cosine(world), ks=[5])

@@ -84,3 +84,19 @@ def test_few_items_have_few_neighbours_and_a_finite_loss():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(views.grad).all()
+
+
+@pytest.mark.parametrize(("items", "tau"), [(8, 0.05), (20, 0.05), (80, 0.05), (8, 0.2)])
+def test_neighbour_discrimination_in_single_precision_equals_double(items, tau):
+    views = table(3, items, 6)
+    exact = neighbour_discrimination(views, torch.arange(items), temperature=tau)
+    single = views.detach().float().requires_grad_()
+    loss = neighbour_discrimination(single, torch.arange(items), temperature=tau)
+    torch.testing.assert_close(loss, exact.float(), rtol=1e-3, atol=1e-6)
+    (expected,), (got,) = torch.autograd.grad(exact, views), torch.autograd.grad(loss, single)
+    torch.testing.assert_close(got, expected.float(), rtol=1e-2, atol=1e-6)
+
+
+def test_a_single_item_has_no_neighbours_to_tell_apart():
+    views = table(3, 1, 4)
+    same(neighbour_discrimination(views, torch.tensor([0])), views.sum() * 0, views)

@@ -10,6 +10,7 @@ import torch
 
 from nbkit import repro
 from nbkit.config import check, settings_of
+from nbkit.data.dataset import SealedSplit
 from nbkit.data.sequences import Past
 from nbkit.errors import UserError
 from nbkit.evaluation.final import validation_evaluator
@@ -131,8 +132,28 @@ def test_works_with_any_number_of_modalities_or_says_why_not(name, modalities, m
     losses = model.losses(next(batches(model, data)))
     assert losses
     assert all(part.ndim == 0 and torch.isfinite(part) for part in losses.values())
-    torch.stack(list(losses.values())).sum().backward()
-    assert not [parameter for parameter, value in model.named_parameters() if value.grad is None]
+    before = snapshot(model)
+    train_epoch(model, batches(model, data), make_optimizer(model, TrainSettings()), loss_scale={})
+    for parameter, value in model.named_parameters():
+        assert not value.numel() or not torch.equal(value, before[parameter]), parameter
+
+
+@pytest.mark.parametrize("items", [1, 2, 8])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shop_of_few_items_trains_and_gives_scores_of_common_size(name, items, make_planted):
+    world = make_planted()
+    train = world.train.take((world.train.item < items) & (world.train.user < 9))
+    few = {m: table[:items] - table[:items].mean(0) * (items > 1) for m, table in world.features.items()}
+    rows = [part.take(part.item < items) for part in (world.valid, world.test.open("rewrite"))]
+    data = world.replace(
+        train=train, valid=rows[0], test=SealedSplit(rows[1]), features=few, item_ids=world.item_ids[:items]
+    )
+    model = build(name, data)
+    if items > 1:  # with a single item there is no negative to train with
+        train_epoch(model, batches(model, data), make_optimizer(model, TrainSettings()), loss_scale={})
+    scores = score_of(model, data)(torch.arange(data.num_users))
+    assert scores.shape == (data.num_users, items)
+    assert scores.abs().max() < 1e4
 
 
 @pytest.mark.parametrize("name", MODELS)

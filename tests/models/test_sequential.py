@@ -15,7 +15,8 @@ from nbkit.data.sequences import Past, Stream, joined
 from nbkit.errors import UserError
 from nbkit.evaluation.final import reference_test, validation_evaluator
 from nbkit.evaluation.ranking import scorer
-from nbkit.models.attention import TransformerBlock, dropout
+from nbkit.layers import dropout
+from nbkit.models.attention import TransformerBlock
 from nbkit.models.base import SequentialRecommender, build_model, registry
 from nbkit.studies.recommend import recommendations
 from nbkit.training.loop import TrainSettings, fit
