@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,7 +18,9 @@ class Case:
     """One model on both sides; ``must`` and ``goal`` are how many times faster than MMRec an epoch shall be.
 
     ``wide`` holds must and goal for image features of the original width, 4096, where they differ.
-    ``same`` are settings of a side in which a loss has no random part, for the comparison of losses.
+    ``mmrec_same`` and ``nbkit_same`` are settings of a side for the comparison of losses: without random parts, and
+    without what is known to differ. With ``distinct`` it is of a batch that names no user and no observed item twice.
+    MMRec's loss is ``factor`` times ours. ``proof`` says what is compared, where it is not the whole loss as timed.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Case:
     wide: tuple[float, float] | None = None
     mmrec_same: Settings = field(default_factory=dict)
     nbkit_same: Settings = field(default_factory=dict)
+    distinct: bool = False
+    factor: float = 1.0
+    proof: str = "whole"
 
     def wanted(self, image_dim: int | None) -> tuple[float, float]:
         """Must and goal at this width of the image features."""
@@ -61,7 +67,91 @@ def _freedom(name: str, reg: float, must: float, goal: float, wide: tuple[float,
         wide,
         mmrec_same={"dropout": 0.0},
         nbkit_same={"edge_dropout": 0.0},
+        proof="all edges",
     )
+
+
+# Where MMRec trains the raw features, ours does.
+TRAINED = {"train_features": True}
+BM3 = Case(
+    "bm3",
+    "BM3",
+    "bm3",
+    {"n_layers": 1, "dropout": 0.5, "reg_weight": 0.1},
+    {"layers": 1, "dropout": 0.5, "reg": 0.1, **TRAINED},
+    must=2.5,
+    goal=5,
+    mmrec_same={"dropout": 0.0},
+    nbkit_same={"dropout": 0.0},
+    proof="no dropout",
+)
+# Its contrast names a user as often as the batch does; ours once.
+MGCN = Case(
+    "mgcn",
+    "MGCN",
+    "mgcn",
+    {"cl_loss": 0.01},
+    {"contrast": 0.01, **TRAINED},
+    must=1.8,
+    goal=3,
+    distinct=True,
+    proof="distinct users, items",
+)
+PGL = Case(
+    "pgl",
+    "PGL",
+    "pgl",
+    {"dropout": 0.2, "reg_weight": 0.05, "mode": "local"},
+    {"dropout": 0.2, "contrast": 0.05, **TRAINED},
+    must=2,
+    goal=4,
+    mmrec_same={"dropout": 0.0, "mode": "whole"},
+    nbkit_same={"dropout": 0.0, "edge_dropout": 0.0},
+    proof="all edges, no dropout",
+)
+SLMREC = Case(
+    "slmrec",
+    "SLMRec",
+    "slmrec",
+    {"ssl_alpha": 0.01, "ssl_temp": 0.2, "weight_decay": 0.0},
+    {"ssl": 0.01, "ssl_temperature": 0.2},
+    must=2,
+    goal=4,
+)
+# Its regulariser has only constants, and so no effect; its texts are narrowed as its images are (``fittings``).
+MMGCN = Case(
+    "mmgcn",
+    "MMGCN",
+    "mmgcn",
+    {"reg_weight": 0.0},
+    {"train_ids": False, "latent": 256},
+    must=2,
+    goal=4,
+    proof="whole, texts narrowed",
+)
+# Its regulariser counts all weights of users, and items' that nothing uses; its logarithm is that of 2.
+DUALGNN = Case(
+    "dualgnn",
+    "DualGNN",
+    "dualgnn",
+    {"reg_weight": 1e-3},
+    {"attention": "free", "reg": 1e-3 * math.log(2)},
+    must=2,
+    goal=4,
+    mmrec_same={"reg_weight": 0.0},
+    nbkit_same={"reg": 0.0},
+    factor=1 / math.log(2),
+    proof="reg 0, MMRec's / 1.44",
+)
+DA_MRS = Case(
+    "da_mrs",
+    "DAMRS",
+    "da_mrs",
+    {"kl_weight": 1, "neighbor_weight": 1e-3},
+    {"align_users": 1.0, "align_items": 1e-3},
+    must=1,
+    goal=2,
+)
 
 
 CASES = {
@@ -74,6 +164,13 @@ CASES = {
         Case("vbpr", "VBPR", "vbpr", {"reg_weight": 1.0}, {"reg": 1.0}, 2, 3),
         _freedom("freedom-reg0", 0.0, 6, 9, (20, 33)),
         _freedom("freedom", 1e-3, 3, 4),
+        BM3,
+        MGCN,
+        PGL,
+        SLMREC,
+        MMGCN,
+        DUALGNN,
+        DA_MRS,
     )
 }
 

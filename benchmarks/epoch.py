@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,36 @@ TOLERANCE = 1e-5
 OURS, THEIRS = "benchmarks.ours:Nbkit", "benchmarks.peer:MMRec"
 
 
-def triples(folder: str, batch: int = 2048, seed: int = 0) -> np.ndarray:
-    """A batch of training pairs with random other items: ``(3, B)`` int64."""
+def triples(folder: str, batch: int = 2048, seed: int = 0, *, distinct: bool = False) -> np.ndarray:
+    """A batch of training pairs with random other items: ``(3, B)`` int64.
+
+    With ``distinct`` no user and no observed item comes twice.
+    """
     from benchmarks import data
 
     dataset = data.read(Path(folder))
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(dataset.train))[:batch]
+    rows = rng.permutation(len(dataset.train))
+    if distinct:
+        seen: tuple[set[int], set[int]] = (set(), set())
+        pairs = np.stack([dataset.train.user, dataset.train.item], axis=1)
+        rows = np.array([row for row in rows if _new(pairs[row].tolist(), seen)])
+    rows = rows[:batch]
     others = rng.integers(dataset.num_items, size=len(rows))
     return np.stack([dataset.train.user[rows], dataset.train.item[rows], others]).astype(np.int64)
 
 
-def same_mathematics(ours: Side, theirs: Side, batch: np.ndarray) -> dict[str, float]:
-    """Give our side MMRec's weights and compare loss and gradients of one batch.
+def _new(pair: Sequence[int], seen: tuple[set[int], set[int]]) -> bool:
+    """Whether neither of both was seen before; then they are now."""
+    new = not any(one in some for one, some in zip(pair, seen, strict=True))
+    if new:
+        for one, some in zip(pair, seen, strict=True):
+            some.add(one)
+    return new
+
+
+def same_mathematics(ours: Side, theirs: Side, batch: np.ndarray, *, factor: float = 1.0) -> dict[str, float]:
+    """Give our side MMRec's weights and compare loss and gradients of one batch; MMRec's are ``factor`` times ours.
 
     Raises:
         UserError: the losses differ by more than ``TOLERANCE``, gradients by more than 1e-3 of the largest.
@@ -36,7 +53,8 @@ def same_mathematics(ours: Side, theirs: Side, batch: np.ndarray) -> dict[str, f
     weights, *_ = theirs.call("weights")
     ours.call("load", weights)
     (our_loss, *_), (their_loss, *_) = ours.call("loss", batch), theirs.call("loss", batch)
-    gradients, *_ = theirs.call("gradients", batch)
+    their_loss /= factor
+    gradients = {name: value / factor for name, value in theirs.call("gradients", batch)[0].items()}
     gap, *_ = ours.call("gradient_gap", batch, gradients)
     if not abs(our_loss - their_loss) <= TOLERANCE or not gap <= 1e-3:
         raise UserError(
@@ -61,30 +79,28 @@ def measure(
         UserError: the machine is not idle, or the sides differ in loss, gradients or number of steps.
     """
     report = common.Report("epoch", bench.threads)
-    batch = triples(folder)
     for case in chosen:
         shared: dict[str, Any] = {"folder": folder, "image_dim": image_dim, "device": device}
-        our_settings, their_settings = dict(case.nbkit_settings), dict(case.mmrec_settings)
+
+        def both(*, same: bool, case: cases.Case = case, shared: Mapping[str, Any] = shared) -> dict[str, Side]:
+            ours, theirs = (case.nbkit_same, case.mmrec_same) if same else ({}, {})
+            sides = {"nbkit": bench.side(OURS, model=case.nbkit, settings={**case.nbkit_settings, **ours}, **shared)}
+            if mmrec:
+                settings = {**case.mmrec_settings, **theirs}
+                sides["MMRec"] = bench.side(THEIRS, checkout=mmrec, model=case.mmrec, settings=settings, **shared)
+            return sides
+
         proof: dict[str, float] = {}
-        if mmrec and (case.nbkit_same or case.mmrec_same):
-            pair: list[Side] = [
-                bench.side(OURS, model=case.nbkit, settings={**our_settings, **case.nbkit_same}, **shared),
-                bench.side(
-                    THEIRS,
-                    checkout=mmrec,
-                    model=case.mmrec,
-                    settings={**their_settings, **case.mmrec_same},
-                    **shared,
-                ),
-            ]
-            proof = same_mathematics(pair[0], pair[1], batch)
-            for used in pair:
-                used.close()
-        sides: dict[str, Side] = {"nbkit": bench.side(OURS, model=case.nbkit, settings=our_settings, **shared)}
-        if mmrec:
-            sides["MMRec"] = bench.side(THEIRS, checkout=mmrec, model=case.mmrec, settings=their_settings, **shared)
-            proof = proof or same_mathematics(sides["nbkit"], sides["MMRec"], batch)
+        if mmrec:  # in processes of its own, which leaves no trace in the memory of the timed ones
+            sides = both(same=True)
+            batch = triples(folder, distinct=case.distinct)
+            proof = same_mathematics(sides["nbkit"], sides["MMRec"], batch, factor=case.factor)
+            for side in sides.values():
+                side.close()
+        sides = both(same=False)
+        before = {name: side.call("forget_peak")[0] / 1e6 for name, side in sides.items()}
         times = bench.turns({n: (s, "epoch") for n, s in sides.items()})
+        peaks = {name: side.call("peak_memory")[0] / 1e6 for name, side in sides.items()}
         for side in sides.values():
             side.close()
         steps = {name: timing.result["steps"] for name, timing in times.items()}
@@ -99,9 +115,16 @@ def measure(
                 "CPU ratio": times["MMRec"].cpu / times["nbkit"].cpu,
                 "must": must,
                 "goal": goal,
-                "loss gap": proof["loss_gap"],
             }
-        report.add_timed(case.name, row, times, proof=proof)
+        row |= {f"{name} MB": round(peak) for name, peak in peaks.items()}
+        if mmrec:
+            row |= {
+                "MB ratio": peaks["MMRec"] / peaks["nbkit"],
+                "loss gap": proof["loss_gap"],
+                "gradient gap": proof["gradient_gap"],
+                "proof": case.proof,
+            }
+        report.add_timed(case.name, row, times, proof_values=proof, before_MB=before)
         if not bench.inline:
             print(" ", *(f"{name} {value}" for name, value in row.items()), sep="  ", flush=True)
     return report

@@ -81,8 +81,12 @@ def check_idle(*, force: bool, wait: float = 0.0, seconds: float = 1.0) -> float
     return load
 
 
-def peak_memory() -> int:
-    """Most bytes this process has held in memory since it began, or since :func:`forget_peak`."""
+def peak_memory(device: object = "cpu") -> int:
+    """Most bytes this process has held since it began, or since :func:`forget_peak`: resident, or on a GPU."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated()
     try:
         text = Path("/proc/self/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) * 1024  # type: ignore[union-attr]
@@ -93,11 +97,15 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak() -> int:
-    """Let the peak begin anew at what is held now (Linux; elsewhere it stays), and return it."""
+def forget_peak(device: object = "cpu") -> int:
+    """Let the peak begin anew at what is held now (Linux and GPUs; elsewhere it stays), and return it."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return peak_memory()
+    return peak_memory(device)
 
 
 @dataclass(frozen=True)

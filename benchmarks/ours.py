@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import data
+from benchmarks import data, measure
+from benchmarks.correspondence import Arrays, from_mmrec
 from nbkit import repro
 from nbkit.data.sampling import Batch
 from nbkit.errors import UserError
 from nbkit.evaluation.ranking import Evaluator
 from nbkit.models.base import build_model
 from nbkit.training.loop import TrainSettings, make_optimizer, train_epoch
-
-Arrays = Mapping[str, np.ndarray]
 
 
 class Nbkit:
@@ -76,19 +75,28 @@ class Nbkit:
         per_user = self.evaluator.per_user(lambda users: torch.from_numpy(scores[users.cpu().numpy()]).to(self.device))
         return {name: float(values.mean()) for name, values in per_user.items()}
 
+    def forget_peak(self) -> int:
+        """Let the peak of memory begin anew, at the bytes that this returns."""
+        return measure.forget_peak(self.device)
+
+    def peak_memory(self) -> int:
+        """Most bytes held since then."""
+        return measure.peak_memory(self.device)
+
     def load(self, weights: Arrays) -> None:
-        """Take over MMRec's weights, so that both sides stand at the same point.
+        """Take over MMRec's weights, and constants kept with them, so that both sides stand at the same point.
 
         Raises:
-            UserError: the model has trainable arrays that MMRec's weights do not fill, or of another shape.
+            UserError: the model has arrays that MMRec's weights do not fill, or of another shape.
         """
-        values = from_mmrec(self.model_name, weights, self.view.features)
+        self.taken = {name: torch.from_numpy(value) for name, value in weights.items()}
+        values = from_mmrec(self.model_name, self.taken, self.view.features)
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if name not in values or values[name].shape != tuple(parameter.shape):
-                    shape = values[name].shape if name in values else None
-                    raise UserError(f"{self.model_name}: weight {name} {tuple(parameter.shape)} has {shape} in MMRec")
-                parameter.copy_(torch.from_numpy(np.ascontiguousarray(values[name])))
+            for name, own in self.model.state_dict().items():
+                if name not in values or values[name].shape != own.shape:
+                    shape = tuple(values[name].shape) if name in values else None
+                    raise UserError(f"{self.model_name}: weight {name} {tuple(own.shape)} has {shape} in MMRec")
+                own.copy_(values[name])
 
     def _total(self, triples: np.ndarray) -> torch.Tensor:
         users, positives, negatives = torch.from_numpy(triples).to(self.device)
@@ -101,47 +109,20 @@ class Nbkit:
             return float(self._total(triples))
 
     def gradient_gap(self, triples: np.ndarray, theirs: Arrays) -> float:
-        """Largest difference between our gradients and MMRec's, as a share of the array's largest.
+        """Largest gap between MMRec's gradients and ours led back to its arrays, as a share of the array's largest.
 
         Gradients that cancel to rounding noise (the bias of a projection under a pairwise loss) are held against
-        1e-5 of the largest of all.
+        1e-5 of the largest of all. Follows :meth:`load`.
         """
         self.model.zero_grad()
         self._total(triples).backward()
-        expected = from_mmrec(self.model_name, theirs, self.view.features)
-        ours = {n: p.grad.cpu().numpy() for n, p in self.model.named_parameters() if p.grad is not None}
+        arrays = {name: value.clone().requires_grad_() for name, value in self.taken.items()}
+        values = from_mmrec(self.model_name, arrays, self.view.features)
+        own = {values[n]: p.grad.cpu() for n, p in self.model.named_parameters() if p.grad is not None}
         self.model.zero_grad()
-        largest = {name: float(np.abs(expected[name]).max()) for name in ours}
+        back = torch.autograd.grad(list(own), list(arrays.values()), list(own.values()), materialize_grads=True)
+        ours = {name: gradient.numpy() for name, gradient in zip(arrays, back, strict=True)}
+        expected = {name: theirs.get(name, np.zeros(1)) for name in ours}
+        largest = {name: float(np.abs(value).max()) for name, value in expected.items()}
         floor = 1e-5 * max(largest.values())
         return max(float(np.abs(ours[n] - expected[n]).max()) / max(largest[n], floor) for n in ours)
-
-
-def from_mmrec(model: str, arrays: Arrays, features: Arrays) -> dict[str, np.ndarray]:
-    """MMRec's weights, or gradients, under our names and in our layout.
-
-    Raises:
-        UserError: no correspondence is known for the model.
-    """
-    if model == "bpr":
-        return {"users": arrays["user_embedding.weight"], "items": arrays["item_embedding.weight"]}
-    if model == "lightgcn":
-        return {"nodes": np.concatenate([arrays["embedding_dict.user_emb"], arrays["embedding_dict.item_emb"]])}
-    if model == "vbpr":
-        # MMRec puts text before image; here modalities stand in the order of their names.
-        text = features["text"].shape[1]
-        weight = arrays["item_linear.weight"]
-        return {
-            "users": arrays["u_embedding"],
-            "items": arrays["i_embedding"],
-            "content.project.weight": np.concatenate([weight[:, text:], weight[:, :text]], axis=1),
-            "content.project.bias": arrays["item_linear.bias"],
-        }
-    if model == "freedom":
-        ours = {"nodes": np.concatenate([arrays["user_embedding.weight"], arrays["item_id_embedding.weight"]])}
-        for modality in ("image", "text"):
-            if f"{modality}_trs.weight" in arrays:
-                ours[f"content.{modality}.project.weight"] = arrays[f"{modality}_trs.weight"]
-                ours[f"content.{modality}.project.bias"] = arrays[f"{modality}_trs.bias"]
-                ours[f"content.{modality}.features.table"] = arrays[f"{modality}_embedding.weight"]
-        return ours
-    raise UserError(f"no correspondence with MMRec's weights for {model!r}; expected bpr, lightgcn, vbpr, freedom")

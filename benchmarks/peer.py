@@ -17,27 +17,16 @@ import sys
 import tempfile
 import types
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks import data
+from benchmarks import data, measure
+from benchmarks.fittings import FITTINGS, SETTINGS, USER_GRAPH, Fitting
 from nbkit.errors import UserError, nearest
-
-# Settings that MMRec's files list several values of: one value each.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "BPR": {"reg_weight": 0.1},
-    "LightGCN": {"n_layers": 2, "reg_weight": 1e-4},
-    "VBPR": {"reg_weight": 1.0},
-    "FREEDOM": {"dropout": 0.9, "reg_weight": 1e-3},
-    "BM3": {"n_layers": 1, "dropout": 0.3, "reg_weight": 0.1},
-    "MGCN": {"cl_loss": 0.01},
-    "PGL": {"dropout": 0.2, "reg_weight": 0.0, "mode": "local"},
-    "SLMRec": {"learning_rate": 1e-3, "ssl_temp": 0.2, "ssl_alpha": 0.01, "reg": 1e-3},
-    "MMGCN": {"reg_weight": 1e-3, "learning_rate": 1e-3},
-}
 
 
 class _Absent(types.ModuleType):
@@ -78,7 +67,7 @@ def _scatter_add(source: torch.Tensor, index: torch.Tensor, dim: int = 0, dim_si
 def adapt() -> list[str]:
     """Let current libraries answer to the names that MMRec uses; returns what was put right."""
     done = []
-    roots = ("torchvision", "torch_scatter", "lmdb", "matplotlib", "PIL", "torch_geometric")
+    roots = ("torchvision", "torch_scatter", "lmdb", "matplotlib", "PIL", "torch_geometric", "sparsesvd", "sklearn")
     absent = {root for root in roots if importlib.util.find_spec(root) is None}
     if absent:
         sys.meta_path.append(_AbsentFinder(absent))
@@ -147,6 +136,8 @@ class MMRec:
         dataset = data.read(Path(folder), image_dim=image_dim)
         self._temporary = tempfile.TemporaryDirectory(prefix="mmrec-")
         layout = data.write_mmrec(dataset, Path(self._temporary.name) / "bench")
+        self.fitting = FITTINGS.get(model, Fitting())
+        self.fitting.files(dataset, layout)
         here = Path.cwd()
         os.chdir(source)  # its settings files are looked up below the current folder
         try:
@@ -175,7 +166,7 @@ class MMRec:
             "field_separator": "\t",
             "vision_feature_file": "image_feat.npy",
             "text_feature_file": "text_feat.npy",
-            "user_graph_dict_file": "user_graph_dict.npy",
+            "user_graph_dict_file": USER_GRAPH,
             "use_gpu": device != "cpu",
             "seed": seed,
             **settings,
@@ -195,7 +186,9 @@ class MMRec:
         )
         self.train_data.pretrain_setup()
         _let_tensors_replace_parameters(importlib.import_module("common.abstract_recommender").AbstractRecommender)
+        self.fitting.module(importlib.import_module(f"models.{model.lower()}"))
         self.model = tools.get_model(model)(self.config, self.train_data).to(self.config["device"])
+        self.fitting.model(self.model)
         self.trainer = tools.get_trainer()(self.config, self.model)
 
     def _count_step(self, *_: Any) -> None:
@@ -220,14 +213,29 @@ class MMRec:
         """An epoch and its validation: what one waits for."""
         return {**self.epoch(), **self.evaluate()}
 
+    def forget_peak(self) -> int:
+        """Let the peak of memory begin anew, at the bytes that this returns."""
+        return measure.forget_peak(self.config["device"])
+
+    def peak_memory(self) -> int:
+        """Most bytes held since then."""
+        return measure.peak_memory(self.config["device"])
+
+    def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
+        # Under every name: DualGNN gives some a second one on its way.
+        return list(self.model.named_parameters(remove_duplicate=False))
+
     def weights(self) -> dict[str, np.ndarray]:
-        """Every trainable array by its name in MMRec."""
-        return {name: value.detach().cpu().numpy().copy() for name, value in self.model.named_parameters()}
+        """Every trainable array by its name in MMRec, and tensors that keep their random start."""
+        arrays = {name: value for name, value in self._named() if value.requires_grad}
+        arrays |= {name: attrgetter(name)(self.model) for name in self.fitting.constants}
+        return {name: value.detach().cpu().numpy().copy() for name, value in arrays.items()}
 
     def _total(self, triples: np.ndarray) -> torch.Tensor:
         self.model.train()
         self.model.pre_epoch_processing()  # graphs that last an epoch are made here
-        value = self.model.calculate_loss(torch.from_numpy(triples).to(self.config["device"]))
+        # A copy: some models write into their batch.
+        value = self.model.calculate_loss(torch.tensor(triples, device=self.config["device"]))
         return torch.stack(value).sum() if isinstance(value, tuple) else value
 
     def loss(self, triples: np.ndarray) -> float:
@@ -239,7 +247,7 @@ class MMRec:
         """Gradient of the same loss for every trainable array that receives one."""
         self.model.zero_grad()
         self._total(triples).backward()
-        found = {n: p.grad.cpu().numpy().copy() for n, p in self.model.named_parameters() if p.grad is not None}
+        found = {n: p.grad.cpu().numpy().copy() for n, p in self._named() if p.grad is not None}
         self.model.zero_grad()
         return found
 

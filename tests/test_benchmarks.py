@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nbkit.errors import UserError
 
@@ -82,14 +84,33 @@ def test_every_case_trains_and_says_its_steps(tiny: str, quick: Any) -> None:
     report = epoch.measure(cases.choose(None, cases.CASES), tiny, mmrec=None, bench=quick)
     assert [row["case"] for row in report.rows] == list(cases.CASES)
     assert {row["steps"] for row in report.rows} == {1}
+    assert all(row["nbkit MB"] > 50 for row in report.rows)
 
 
-def test_every_case_can_take_over_the_peers_weights(tiny: str) -> None:
-    from benchmarks import cases
-    from benchmarks.ours import Nbkit, from_mmrec
+def layers(**sizes: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Weight and bias of linear maps, named with a double underscore for a point."""
+    names = {name.replace("__", "."): size for name, size in sizes.items()}
+    return {f"{n}.{part}": shape for n, s in names.items() for part, shape in (("weight", s), ("bias", s[:1]))}
 
-    # Arrays of the shapes that MMRec uses, by its names.
-    shapes = {
+
+def peer_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Arrays of the shapes that MMRec uses, by its names, on the tiny data."""
+    ids = {"user_embedding.weight": (120, 64), "item_id_embedding.weight": (60, 64)}
+    raw = {"image_embedding.weight": (60, 12), "text_embedding.weight": (60, 8)}
+    content = raw | layers(image_trs=(64, 12), text_trs=(64, 8))
+    square = (64, 64)
+    gates = {f"gate_{name}__0": square for name in ("v", "t", "image_prefer", "text_prefer")}
+    graph_nets: dict[str, tuple[int, ...]] = {"id_embedding": (180, 64)}
+    for gcn, width in (("v_gcn", 12), ("t_gcn", 8)):
+        graph_nets[f"{gcn}.preference"] = (120, width)
+        for hop, wide in enumerate((width, 64, 64), start=1):
+            graph_nets[f"{gcn}.conv_embed_{hop}.weight"] = (wide, wide)
+            graph_nets |= layers(**{f"{gcn}__linear_layer{hop}": (64, wide), f"{gcn}__g_layer{hop}": (64, wide + 64)})
+    dual: dict[str, tuple[int, ...]] = {"weight_u": (120, 2, 1)}
+    for gcn, width in (("v_gcn", 12), ("t_gcn", 8)):
+        dual[f"{gcn}.preference"] = (120, 64)
+        dual |= layers(**{f"{gcn}__MLP": (256, width), f"{gcn}__MLP_1": (64, 256)})
+    return {
         "bpr": {"user_embedding.weight": (120, 64), "item_embedding.weight": (60, 64)},
         "lightgcn": {"embedding_dict.user_emb": (120, 64), "embedding_dict.item_emb": (60, 64)},
         "vbpr": {
@@ -98,34 +119,164 @@ def test_every_case_can_take_over_the_peers_weights(tiny: str) -> None:
             "item_linear.weight": (64, 20),
             "item_linear.bias": (64,),
         },
-        "freedom": {
-            "user_embedding.weight": (120, 64),
-            "item_id_embedding.weight": (60, 64),
-            "image_embedding.weight": (60, 12),
-            "text_embedding.weight": (60, 8),
-            "image_trs.weight": (64, 12),
-            "image_trs.bias": (64,),
-            "text_trs.weight": (64, 8),
-            "text_trs.bias": (64,),
-        },
+        "freedom": ids | content,
+        "bm3": ids | content | layers(predictor=square),
+        "mgcn": ids | content | {"query_common.2.weight": (1, 64)} | layers(query_common__0=square, **gates),
+        "pgl": content | {"user_image.weight": (120, 64), "user_text.weight": (120, 64)},
+        "slmrec": {"embedding_user.weight": (120, 64), "embedding_item.weight": (60, 64)}
+        | layers(v_dense=(64, 12), t_dense=(64, 8), g_i_iv=square, g_v_iv=square, g_iv_iva=square, g_iva_ivat=(32, 64))
+        | layers(g_t_ivat=(32, 64), embedding_user_after_GCN=(64, 192), embedding_item_after_GCN=(64, 192)),
+        "mmgcn": graph_nets,
+        "dualgnn": dual,
+        "da_mrs": ids,
     }
-    rng = np.random.default_rng(0)
+
+
+def peer_arrays(model: str, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {n: 0.1 * rng.standard_normal(shape, dtype=np.float32) for n, shape in peer_shapes()[model].items()}
+
+
+def test_every_case_can_take_over_the_peers_weights(tiny: str) -> None:
+    from benchmarks import cases
+    from benchmarks.correspondence import from_mmrec
+    from benchmarks.ours import Nbkit
+
     for case in cases.CASES.values():
-        theirs = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes[case.nbkit].items()}
+        theirs = peer_arrays(case.nbkit)
         side = Nbkit(folder=tiny, model=case.nbkit, settings=case.nbkit_settings)
         side.load(theirs)
-        named = dict(side.model.named_parameters())
-        for name, value in from_mmrec(case.nbkit, theirs, side.view.features).items():
-            if name in named:
-                np.testing.assert_array_equal(named[name].detach().numpy(), value)
+        values = from_mmrec(case.nbkit, {n: torch.from_numpy(v) for n, v in theirs.items()}, side.view.features)
+        for name, own in side.model.state_dict().items():  # parameters, and MMGCN's constants
+            torch.testing.assert_close(own, values[name], rtol=0, atol=0)
+        del theirs[min(theirs)]
+        with pytest.raises((UserError, KeyError)):
+            side.load(theirs)
+
+
+def triples_of(tiny: str) -> np.ndarray:
+    from benchmarks import epoch
+
+    return epoch.triples(tiny, batch=64)
+
+
+def test_gradients_lead_back_through_composed_and_shared_arrays(tiny: str) -> None:
+    from benchmarks import cases
+    from benchmarks.ours import Nbkit
+
+    batch = triples_of(tiny)
+
+    def own_gradients(side: Any) -> dict[str, np.ndarray]:
+        side._total(batch).backward()
+        return {n: p.grad.numpy().copy() for n, p in side.model.named_parameters() if p.grad is not None}
+
+    theirs = peer_arrays("slmrec")
+    side = Nbkit(folder=tiny, model="slmrec", settings=cases.CASES["slmrec"].nbkit_settings)
+    side.load(theirs)
+    own = own_gradients(side)
+    expected = {"embedding_user.weight": own["nodes"][:120], "embedding_item.weight": own["nodes"][120:]}
+    names = {"v_dense": "content.image.project", "t_dense": "content.text.project", "g_i_iv": "coarser.image"}
+    names |= {"embedding_user_after_GCN": "fuse.0", "embedding_item_after_GCN": "fuse.1"}
+    expected |= {f"{n}.{part}": own[f"{mine}.{part}"] for n, mine in names.items() for part in ("weight", "bias")}
+    expected |= {"g_v_iv.weight": own["modal.image.weight"], "g_t_ivat.weight": own["modal.text.weight"]}
+    # G = A B, g = A b + a: dA = dG Bᵀ + dg bᵀ, dB = Aᵀ dG, db = Aᵀ dg, da = dg.
+    a, b, bias = (theirs[n] for n in ("g_iva_ivat.weight", "g_iv_iva.weight", "g_iv_iva.bias"))
+    d_map, d_bias = own["coarser.text.weight"], own["coarser.text.bias"]
+    expected |= {"g_iva_ivat.weight": d_map @ b.T + np.outer(d_bias, bias), "g_iva_ivat.bias": d_bias}
+    expected |= {"g_iv_iva.weight": a.T @ d_map, "g_iv_iva.bias": a.T @ d_bias}
+    assert side.gradient_gap(batch, expected) < 1e-5
+    for name in ("g_iv_iva.weight", "embedding_item.weight"):
+        assert side.gradient_gap(batch, expected | {name: expected[name] * 1.01}) == pytest.approx(0.01, rel=0.1)
+    assert side.gradient_gap(batch, {n: v for n, v in expected.items() if n != "v_dense.weight"}) > 1
+
+    theirs = peer_arrays("dualgnn")
+    side = Nbkit(folder=tiny, model="dualgnn", settings=cases.CASES["dualgnn"].nbkit_settings)
+    side.load(theirs)
+    own = own_gradients(side)
+    first, second = own["weights"].T
+    expected = {"weight_u": np.stack([first + second, second], axis=1)[:, :, None]}
+    for gcn, m in (("v_gcn", "image"), ("t_gcn", "text")):
+        expected[f"{gcn}.preference"] = own[f"preferences.{m}"]
+        for mlp, place in (("MLP", 0), ("MLP_1", 2)):
+            expected |= {f"{gcn}.{mlp}.{part}": own[f"content.{m}.{place}.{part}"] for part in ("weight", "bias")}
+    assert side.gradient_gap(batch, expected) < 1e-5
+    assert side.gradient_gap(batch, expected | {"weight_u": np.stack([first, second], axis=1)[:, :, None]}) > 0.1
+
+
+def test_a_known_factor_between_the_losses_is_not_taken_for_a_difference(tiny: str) -> None:
+    from benchmarks import cases, epoch
+    from benchmarks.measure import Inline
+    from benchmarks.ours import Nbkit
+
+    batch = triples_of(tiny)
+    ours = Inline("benchmarks.ours:Nbkit", folder=tiny, model="bpr", settings=cases.CASES["bpr"].nbkit_settings)
+    weights = peer_arrays("bpr")
+
+    class Peer:
+        factor = 1.0
+
+        def call(self, method: str, *arguments: Any) -> tuple[Any, float, float]:
+            side = Nbkit(folder=tiny, model="bpr", settings=cases.CASES["bpr"].nbkit_settings)
+            side.load(weights)
+            loss = side._total(batch) * self.factor
+            loss.backward()
+            users, items = (p.grad.numpy() for p in (side.model.users, side.model.items))
+            gradients = {"user_embedding.weight": users, "item_embedding.weight": items}
+            return {"weights": weights, "loss": loss.item(), "gradients": gradients}[method], 0.0, 0.0
+
+    peer = Peer()
+    assert epoch.same_mathematics(ours, peer, batch)["gradient_gap"] < 1e-5  # type: ignore[arg-type]
+    peer.factor = 1.5
+    assert epoch.same_mathematics(ours, peer, batch, factor=1.5)["loss_gap"] < 1e-6  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="not the same mathematics"):
+        epoch.same_mathematics(ours, peer, batch)  # type: ignore[arg-type]
+
+
+def test_a_batch_can_name_every_user_and_item_once(tiny: str) -> None:
+    from benchmarks import data, epoch
+
+    users, items, _ = epoch.triples(tiny, distinct=True)
+    assert len(users) > 30
+    assert len(np.unique(users)) == len(np.unique(items)) == len(users)
+    train = set(map(tuple, data.read(Path(tiny)).train.pairs().tolist()))
+    assert set(zip(users.tolist(), items.tolist(), strict=True)) <= train
+    repeated = epoch.triples(tiny)
+    assert len(repeated[0]) == data.TINY.train
+
+
+def test_graphs_for_mmrec_list_those_who_share_most() -> None:
+    from benchmarks.fittings import lists
+
+    # 0 and 1 share two contexts, 0 and 2 one; 3 shares none.
+    nodes, contexts = np.array([0, 0, 0, 1, 1, 2, 3]), np.array([0, 1, 2, 0, 1, 2, 3])
+    assert lists(nodes, contexts, 4, 2) == {0: [[1, 2], [2, 1]], 1: [[0], [2]], 2: [[0], [1]], 3: [[], []]}
+    assert lists(nodes, contexts, 4, 2, least=2)[0] == [[1], [2]]
+    filled = lists(nodes, contexts, 4, 2, fill=True)
+    assert filled[3] == [[], []]
+    assert all(len(part) == 2 for node in (0, 1, 2) for part in filled[node])
+    assert torch.tensor(filled[1][1]).softmax(0).tolist() == [1.0, 0.0]
+
+
+def test_the_peak_of_memory_begins_anew() -> None:
+    from benchmarks import measure
+
+    before = measure.forget_peak()
+    held = mmap.mmap(-1, 200_000_000)  # goes back to the kernel when it is closed, whatever the allocator keeps
+    for start in range(0, len(held), mmap.PAGESIZE):
+        held[start] = 1
+    held.close()
+    assert measure.peak_memory() > before + 190e6
+    assert measure.forget_peak() < before + 100e6
+    assert measure.peak_memory() < before + 100e6
 
 
 def test_vbpr_columns_follow_their_modality() -> None:
-    from benchmarks.ours import from_mmrec
+    from benchmarks.correspondence import from_mmrec
 
     features = {"image": np.zeros((60, 12)), "text": np.zeros((60, 8))}
-    weight = np.concatenate([np.full((64, 8), 1.0), np.full((64, 12), 2.0)], axis=1)  # text, then image
-    arrays = {"u_embedding": None, "i_embedding": None, "item_linear.weight": weight, "item_linear.bias": None}
+    weight = torch.cat([torch.full((64, 8), 1.0), torch.full((64, 12), 2.0)], dim=1)  # text, then image
+    empty = torch.empty(0)
+    arrays = {"u_embedding": empty, "i_embedding": empty, "item_linear.weight": weight, "item_linear.bias": empty}
     ours = from_mmrec("vbpr", arrays, features)["content.project.weight"]
     assert (ours[:, :12] == 2.0).all()
     assert (ours[:, 12:] == 1.0).all()
