@@ -7,17 +7,17 @@ import math
 import multiprocessing
 import os
 import platform
-import re
 import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from nbkit.errors import UserError
+from nbkit.training import memory
 
 FOREIGN_LIMIT = 0.15  # cores that other processes may use before a ratio is not to be trusted
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -83,28 +83,26 @@ def check_idle(*, force: bool, wait: float = 0.0, seconds: float = 1.0) -> float
 
 def peak_memory(device: object = "cpu") -> int:
     """Most bytes this process has held since it began, or since :func:`forget_peak`: resident, or on a GPU."""
-    if str(device).startswith("cuda"):
+    if "cuda" in str(device):
         import torch
 
         return torch.cuda.max_memory_allocated()
-    try:
-        text = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) * 1024  # type: ignore[union-attr]
-    except (OSError, AttributeError):
-        import resource
+    if (held := memory.peak_memory()) is not None:
+        return held
+    import resource
 
-        unit = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def forget_peak(device: object = "cpu") -> int:
-    """Let the peak begin anew at what is held now (Linux and GPUs; elsewhere it stays), and return it."""
-    if str(device).startswith("cuda"):
+    """Let the peak begin anew at what is held now (Linux; elsewhere it stays), and return it."""
+    if "cuda" in str(device):
         import torch
 
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    else:
+        memory.forget_peak()
     return peak_memory(device)
 
 
