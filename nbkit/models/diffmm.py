@@ -40,8 +40,8 @@ class DiffMM(CollaborativeRecommender):
 
     Shapes: ``nodes`` [P; Q] ``(U + I, D)``, users first; ``edges`` ``(M, U, top)`` item numbers, -1 for none yet.
     Source: Jiang et al., ACM MM 2024, and the authors' code: the reverse process starts at the clean x_0, not at noise,
-    the schedule (T = 5, s = .1) is nearly noiseless, β_1 is set to 1e-4, BPR sums over the batch. Evaluation uses all
-    edges of A_m; there it keeps the ones that dropout left.
+    the schedule (T = 5, s = .1) is nearly noiseless, β_1 is set to 1e-4. There BPR is divided by the
+    configured batch size, here by the actual one, and evaluation keeps the edges of A_m that dropout left, here all.
     """
 
     edges: Tensor

@@ -53,12 +53,11 @@ class InteractionDiffusion(nn.Module):
 
     def interactions(self, users: Tensor) -> Tensor:
         """x_0 of distinct users: 1 for each training item."""
-        place = torch.full((self.num_users,), -1, device=users.device)
-        place[users] = torch.arange(len(users), device=users.device)
-        rows = place[self.pairs[:, 0]]
-        seen = rows >= 0
+        first, counts = self.bounds[users], self.bounds[users + 1] - self.bounds[users]
+        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        nth = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
         x0 = torch.zeros(len(users), self.num_items, device=users.device)
-        x0[rows[seen], self.pairs[seen, 1]] = 1.0
+        x0[rows, self.pairs[first[rows] + nth, 1]] = 1.0
         return x0
 
     def losses(

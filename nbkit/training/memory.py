@@ -33,11 +33,19 @@ def forget_peak() -> bool:
     return True
 
 
+def _load_what_training_loads() -> None:
+    """A first backward pass and a first step bring libraries along, which would be told as the first model's need."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.square().sum().backward()
+    torch.optim.Adam([weight], fused=True).step()
+
+
 class PeakMemory:
     """The most that is held at once from the making of this on, or from :meth:`forget`, beyond what was held then."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self._known = device, True
+        _load_what_training_loads()
         self.forget()
         self._before = self._held() or 0
 
