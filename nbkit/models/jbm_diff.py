@@ -77,9 +77,9 @@ class JBMDiff(CollaborativeRecommender):
         "https://arxiv.org/abs/2604.03654",
     )
     presets: ClassVar[Mapping[str, Preset]] = {
-        "baby": Preset("validation, seed 0, of five pairs of reg and side_weight", {"reg": 3e-3, "side_weight": 3.0}),
+        "baby": Preset("validation, seed 0, of six", {"reg": 3e-3, "side_weight": 3.0, "edge_dropout": 0.5}),
     }
-    grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0)}, {"lr": (1e-3, 5e-4)})
+    grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0), "edge_dropout": (0.0, 0.5)})
     pairs: Tensor
     tally: Tensor
 
