@@ -33,7 +33,7 @@ def results(root: Path) -> tuple[dict, bytes, list[float]]:
     """What must not depend on an interruption: metrics, weights and the history of the loss."""
     (run,) = RunStore(root).runs()
     metrics = run.read_json("metrics.json")
-    fit = {name: value for name, value in metrics["fit"].items() if not name.endswith("seconds")}
+    fit = {name: value for name, value in metrics["fit"].items() if not name.endswith(("seconds", "_mb"))}
     return (
         {**metrics, "fit": fit},
         (run / "model.safetensors").read_bytes(),
