@@ -218,9 +218,9 @@ def assignments(values: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """One value as one types it: ``0.001``, ``true``, ``linear``."""
+    """One value as one types it, to the last digit: ``0.001``, ``true``, ``linear``."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return repr(value).removesuffix(".0")
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 

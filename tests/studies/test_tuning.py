@@ -68,7 +68,7 @@ def test_the_command_of_a_trial_makes_the_same_experiment():
     from nbkit.config import parse_assignments
     from nbkit.models.base import model_class
 
-    for trial in trials("diffmm", 3, data="my shop", preset="sports", training={"patience": 5}):
+    for trial in trials("diffmm", 3, data="my shop", preset="sports", training={"patience": 5, "lr": 0.00123456789}):
         words = shlex.split(command(trial.experiment))
         assert words[:5] == ["nbkit", "train", "diffmm", "--data", "my shop"]
         given = {option: [b for a, b in pairwise(words) if a == option] for option in ("--set", "--train")}
