@@ -164,7 +164,8 @@ def pareto(
             hovertemplate="%{y:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>%{x:.3s}"
             "<br>%{customdata[2]:,} weights",
         )
-    digits = (1, 2, 5) if table[cost].max() > 20 * table[cost].min() else (1, 1.5, 2, 3, 4, 5, 7)
+    narrow = table[cost].max() < 20 * table[cost].min()  # then 1, 2 and 5 of each decade would be few ticks or none
+    digits = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8) if narrow else (1, 2, 5)
     ticks = [digit * 10.0**decade for decade in range(-3, 7) for digit in digits]
     labels = [f"{tick:,g}" for tick in ticks]  # plotly writes 2,000 as a small 2 there
     fig.update_xaxes(title_text=COSTS[cost], type="log", tickvals=ticks, ticktext=labels)
