@@ -34,8 +34,8 @@ class BM3(CollaborativeRecommender):
     names it; the batch's negatives are not read.
     Source: Zhou et al., WWW 2023. Constants and norms are those of the authors' code, since all published weights are
     of it: 2 for both alignments, plain (not squared) norms of all rows over the number of items, and a bias of q that
-    starts uniform within ±D^-½. That code also trains the raw features (``train_features``); frozen is the default here.
-    A weight of 0 leaves its part out, exactly; ``parts`` names both alignments, and without either the content is left
+    starts uniform within ±D^-½. It also trains the raw features (``train_features``); frozen is the default here. A
+    weight of 0 leaves its part out, exactly; ``parts`` names both alignments, and without either the content is left
     out altogether.
     """
 
@@ -74,7 +74,7 @@ class BM3(CollaborativeRecommender):
         self.nodes = node_table(inputs.num_users, inputs.num_items, dim, generator)
         self.graph = user_item_graph(inputs.pairs, inputs.num_users, inputs.num_items)
         self.predictor = linear(dim, dim, generator)
-        # All guesses begin in one direction, and spread. From a bias of 0 the same loss ranks a tenth worse on Amazon Baby.
+        # All guesses begin in one direction, and spread: from a bias of 0 it ranks a tenth worse on Amazon Baby.
         nn.init.uniform_(self.predictor.bias, -(dim**-0.5), dim**-0.5, generator=generator)
         self.content = nn.ModuleDict(
             {m: ProjectedFeatures(f, dim, generator, trained=train_features) for m, f in inputs.features.items()}
