@@ -23,7 +23,7 @@ def _layer(ours: str, theirs: str, arrays: Tensors) -> dict[str, Tensor]:
 
 def _projected(arrays: Tensors) -> dict[str, Tensor]:
     """Raw features and their projections, of the modalities that there are."""
-    ours = {}
+    ours: dict[str, Tensor] = {}
     for m in LETTERS:
         if f"{m}_trs.weight" in arrays:
             ours |= _layer(f"content.{m}.project", f"{m}_trs", arrays)

@@ -111,7 +111,7 @@ class DiffMM(Peer):
         with ExitStack() as changed:
             for optimizer in (coach.opt, coach.denoise_opt_image, coach.denoise_opt_text):
                 changed.enter_context(patch.object(optimizer, "step"))
-            loaders = {
+            loaders: dict[str, Any] = {
                 "diffusionLoader": Passes(size, [self._rows(share)], batches),
                 "trnLoader": Passes(size, [torch.from_numpy(triples)]),
             }
