@@ -1,4 +1,4 @@
-"""What is compared with MMRec: the same model under the same settings on both sides, and the ratio wanted."""
+"""What is compared with other code: the same model under the same settings on both sides, and the ratio wanted."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ from typing import Any, TypeVar
 
 from nbkit.errors import UserError, nearest
 
+PEERS = {"MMRec": "benchmarks.mmrec:MMRec", "DiffMM": "benchmarks.diffmm:DiffMM"}  # code bases, what drives them
+
 Settings = Mapping[str, Any]
 Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One model on both sides; ``must`` and ``goal`` are how many times faster than MMRec an epoch shall be.
+    """One model on both sides; ``must`` and ``goal`` are how many times faster than the peer an epoch shall be.
 
+    The peer is the code base ``code`` (a key of ``PEERS``), and ``theirs`` what the model is called there.
     ``wide`` holds must and goal for image features of the original width, 4096, where they differ.
-    ``mmrec_same`` and ``nbkit_same`` are settings of a side for the comparison of losses: without random parts, and
+    ``their_same`` and ``nbkit_same`` are settings of a side for the comparison of losses: without random parts, and
     without what is known to differ. With ``distinct`` it is of a batch that names no user and no observed item twice.
-    MMRec's loss is ``factor`` times ours. ``proof`` says what is compared, where it is not the whole loss as timed.
+    The peer's loss is ``factor`` times ours. ``proof`` says what is compared, where it is not the whole loss as timed.
     """
 
     name: str
-    mmrec: str
+    theirs: str
     nbkit: str
-    mmrec_settings: Settings
+    their_settings: Settings
     nbkit_settings: Settings
     must: float
     goal: float
     wide: tuple[float, float] | None = None
-    mmrec_same: Settings = field(default_factory=dict)
+    their_same: Settings = field(default_factory=dict)
     nbkit_same: Settings = field(default_factory=dict)
     distinct: bool = False
     factor: float = 1.0
     proof: str = "whole"
+    code: str = "MMRec"
+    batch_size: int = 2048
 
     def wanted(self, image_dim: int | None) -> tuple[float, float]:
         """Must and goal at this width of the image features."""
@@ -65,7 +70,7 @@ def _freedom(name: str, reg: float, must: float, goal: float, wide: tuple[float,
         must,
         goal,
         wide,
-        mmrec_same={"dropout": 0.0},
+        their_same={"dropout": 0.0},
         nbkit_same={"edge_dropout": 0.0},
         proof="all edges",
     )
@@ -81,7 +86,7 @@ BM3 = Case(
     {"layers": 1, "dropout": 0.5, "reg": 0.1, **TRAINED},
     must=2.5,
     goal=5,
-    mmrec_same={"dropout": 0.0},
+    their_same={"dropout": 0.0},
     nbkit_same={"dropout": 0.0},
     proof="no dropout",
 )
@@ -105,7 +110,7 @@ PGL = Case(
     {"dropout": 0.2, "contrast": 0.05, **TRAINED},
     must=2,
     goal=4,
-    mmrec_same={"dropout": 0.0, "mode": "whole"},
+    their_same={"dropout": 0.0, "mode": "whole"},
     nbkit_same={"dropout": 0.0, "edge_dropout": 0.0},
     proof="all edges, no dropout",
 )
@@ -138,7 +143,7 @@ DUALGNN = Case(
     {"attention": "free", "reg": 1e-3 * math.log(2)},
     must=2,
     goal=4,
-    mmrec_same={"reg_weight": 0.0},
+    their_same={"reg_weight": 0.0},
     nbkit_same={"reg": 0.0},
     factor=1 / math.log(2),
     proof="reg 0, MMRec's / 1.44",
@@ -152,7 +157,19 @@ DA_MRS = Case(
     must=1,
     goal=2,
 )
-
+# Its authors' code; README's command for Baby, whose settings are our defaults.
+DIFFMM = Case(
+    "diffmm",
+    "DiffMM",
+    "diffmm",
+    {"reg": 1e-5, "ssl_reg": 0.1, "keepRate": 1, "e_loss": 0.01},
+    {"reg": 1e-5, "contrast": 0.1, "signal": 0.01},
+    must=2.5,
+    goal=4,
+    proof="whole, same draws",
+    code="DiffMM",
+    batch_size=1024,
+)
 
 CASES = {
     case.name: case
@@ -171,6 +188,7 @@ CASES = {
         MMGCN,
         DUALGNN,
         DA_MRS,
+        DIFFMM,
     )
 }
 

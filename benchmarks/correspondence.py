@@ -1,4 +1,4 @@
-"""Where a weight of MMRec's stands in our models: one function a model, of torch operations, so that gradients pass."""
+"""Where a peer's weight stands in our models: one function a model, of torch operations, so that gradients pass."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from nbkit.diffusion.denoisers import sinusoidal
 from nbkit.errors import UserError, nearest
 
 Arrays = Mapping[str, np.ndarray]
@@ -21,7 +23,7 @@ def _layer(ours: str, theirs: str, arrays: Tensors) -> dict[str, Tensor]:
 
 def _projected(arrays: Tensors) -> dict[str, Tensor]:
     """Raw features and their projections, of the modalities that there are."""
-    ours = {}
+    ours: dict[str, Tensor] = {}
     for m in LETTERS:
         if f"{m}_trs.weight" in arrays:
             ours |= _layer(f"content.{m}.project", f"{m}_trs", arrays)
@@ -116,6 +118,33 @@ def _dualgnn(arrays: Tensors, features: Arrays) -> dict[str, Tensor]:
     return ours
 
 
+def _diffmm(arrays: Tensors, features: Arrays) -> dict[str, Tensor]:
+    ours = {**_nodes("uEmbeds", "iEmbeds")(arrays, features), "fusion": arrays["modal_weight"]}
+    for m in LETTERS:
+        net = f"diffusion.denoisers.{m}"
+        ours[f"content.{m}.project.weight"] = arrays[f"{m}_trans"].T
+        ours |= _layer(f"{net}.hidden.0", f"{m}.in_layers.0", arrays)
+        ours |= _layer(f"{net}.output", f"{m}.out_layers.0", arrays)
+        ours |= _time_code(f"{net}.time", _layer("", f"{m}.emb_layer", arrays))
+    # Both rebuild the graphs from the denoisers before a loss is compared.
+    ours["edges"] = torch.full((len(LETTERS), len(arrays["uEmbeds"]), 1), -1)
+    return ours
+
+
+def _time_code(ours: str, theirs: Tensors) -> dict[str, Tensor]:
+    """Two layers that answer at t = 1 … 5 what one linear map answers at 0 … 4: the outer solves five equations."""
+    dim, steps = len(theirs[".bias"]), torch.arange(5)
+    known = F.silu(sinusoidal(steps + 1, dim))  # of an inner layer that is the identity
+    solved = torch.linalg.pinv(F.pad(known, (0, 1), value=1.0).double()).float()
+    outer = solved @ (sinusoidal(steps, dim) @ theirs[".weight"].T + theirs[".bias"])
+    return {
+        f"{ours}.inner.weight": torch.eye(dim),
+        f"{ours}.inner.bias": torch.zeros(dim),
+        f"{ours}.outer.weight": outer[:-1].T,
+        f"{ours}.outer.bias": outer[-1],
+    }
+
+
 KNOWN: dict[str, Callable[[Tensors, Arrays], dict[str, Tensor]]] = {
     "bpr": _bpr,
     "lightgcn": _nodes("embedding_dict.user_emb", "embedding_dict.item_emb"),
@@ -128,15 +157,16 @@ KNOWN: dict[str, Callable[[Tensors, Arrays], dict[str, Tensor]]] = {
     "mmgcn": _mmgcn,
     "dualgnn": _dualgnn,
     "da_mrs": _ids,
+    "diffmm": _diffmm,
 }
 
 
-def from_mmrec(model: str, arrays: Tensors, features: Arrays) -> dict[str, Tensor]:
-    """MMRec's weights under our names and in our layout; differentiable, so that our gradients lead back to its arrays.
+def from_peer(model: str, arrays: Tensors, features: Arrays) -> dict[str, Tensor]:
+    """A peer's weights under our names, in our layout; differentiable, so that our gradients lead back to its arrays.
 
     Raises:
         UserError: no correspondence is known for the model.
     """
     if model not in KNOWN:
-        raise UserError(f"no correspondence with MMRec's weights for {model!r}; {nearest(model, KNOWN)}")
+        raise UserError(f"no correspondence with a peer's weights for {model!r}; {nearest(model, KNOWN)}")
     return KNOWN[model](arrays, features)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from nbkit.data.dataset import Interactions, MultimodalDataset, SealedSplit
 from nbkit.errors import UserError
@@ -169,6 +171,18 @@ def write_mmrec(dataset: MultimodalDataset, folder: Path) -> Path:
         for label, part in enumerate(_columns(dataset).values())
     ]
     pd.concat(tables).to_csv(folder / f"{folder.name}.inter", sep="\t", index=False)
+    for modality, table in dataset.features.items():
+        np.save(folder / f"{modality}_feat.npy", table)
+    return folder
+
+
+def write_diffmm(dataset: MultimodalDataset, folder: Path) -> Path:
+    """Write the layout of DiffMM's authors, a pickled matrix a split and ``*_feat.npy``, and return the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = dataset.num_users, dataset.num_items
+    for name, part in zip(("trnMat", "valMat", "tstMat"), _columns(dataset).values(), strict=True):
+        matrix = sparse.coo_matrix((np.ones(len(part), np.float32), (part.user, part.item)), shape)
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(matrix))
     for modality, table in dataset.features.items():
         np.save(folder / f"{modality}_feat.npy", table)
     return folder

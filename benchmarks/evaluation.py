@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cases, common
-from benchmarks.epoch import OURS, THEIRS
+from benchmarks.epoch import OURS
 from benchmarks.measure import Side
 from nbkit.errors import UserError
 
@@ -65,7 +65,7 @@ def measure(
         equal: dict[str, int] = {}
         if mmrec:
             sides["MMRec"] = bench.side(
-                THEIRS, checkout=mmrec, model=case.mmrec, settings=dict(case.mmrec_settings), **shared
+                cases.PEERS[case.code], checkout=mmrec, model=case.theirs, settings=dict(case.their_settings), **shared
             )
             equal = proof(sides["nbkit"], sides["MMRec"])
         for work, wanted in (
@@ -96,9 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
     options.add_argument("--mmrec", help="folder of an MMRec checkout (default: our side alone)")
     options.add_argument("--case", action="append", help=f"may be repeated: {', '.join(cases.CASES)}")
     given = options.parse_args(arguments)
+    known = {name: case for name, case in cases.CASES.items() if case.code == "MMRec"}
     with common.data_folder(given.data) as folder:
         report = measure(
-            cases.choose(given.case or ["bpr", "lightgcn-1", "vbpr"], cases.CASES),
+            cases.choose(given.case or ["bpr", "lightgcn-1", "vbpr"], known),
             folder,
             mmrec=given.mmrec,
             image_dim=given.image_dim,

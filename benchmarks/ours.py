@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks import data, measure
-from benchmarks.correspondence import Arrays, from_mmrec
+from benchmarks.correspondence import Arrays, from_peer
+from benchmarks.peer import PROOF_SEED
 from nbkit import repro
 from nbkit.data.sampling import Batch
 from nbkit.errors import UserError
@@ -28,13 +29,14 @@ class Nbkit:
         folder: str,
         model: str,
         settings: Mapping[str, Any] | None = None,
+        batch_size: int = 2048,
         image_dim: int | None = None,
         device: str = "cpu",
         seed: int = 999,
     ) -> None:
         repro.tune_allocator()
         self.view = data.read(Path(folder), image_dim=image_dim).sealed()
-        self.model_name, self.device, self.settings = model, torch.device(device), TrainSettings()
+        self.model_name, self.device, self.settings = model, torch.device(device), TrainSettings(batch_size=batch_size)
         self.model = build_model(model, self.view, settings or {}, repro.generator(seed, "model")).to(self.device)
         self.sampler = self.model.sampler(self.view, self.device)
         self.optimizer = make_optimizer(self.model, self.settings)
@@ -84,24 +86,25 @@ class Nbkit:
         return measure.peak_memory(self.device)
 
     def load(self, weights: Arrays) -> None:
-        """Take over MMRec's weights, and constants kept with them, so that both sides stand at the same point.
+        """Take over the peer's weights, and constants kept with them, so that both sides stand at the same point.
 
         Raises:
-            UserError: the model has arrays that MMRec's weights do not fill, or of another shape.
+            UserError: the model has arrays that the peer's weights do not fill, or of another shape.
         """
         self.taken = {name: torch.from_numpy(value) for name, value in weights.items()}
-        values = from_mmrec(self.model_name, self.taken, self.view.features)
-        with torch.no_grad():
-            for name, own in self.model.state_dict().items():
-                if name not in values or values[name].shape != own.shape:
-                    shape = tuple(values[name].shape) if name in values else None
-                    raise UserError(f"{self.model_name}: weight {name} {tuple(own.shape)} has {shape} in MMRec")
-                own.copy_(values[name])
+        values = from_peer(self.model_name, self.taken, self.view.features)
+        for name, own in self.model.state_dict().items():
+            if name not in values or values[name].shape != own.shape:
+                shape = tuple(values[name].shape) if name in values else None
+                raise UserError(f"{self.model_name}: weight {name} {tuple(own.shape)} has {shape} in the peer")
+        self.model.load_state_dict({name: values[name] for name in self.model.state_dict()})
 
     def _total(self, triples: np.ndarray) -> torch.Tensor:
         users, positives, negatives = torch.from_numpy(triples).to(self.device)
         self.model.train()
-        return torch.stack(list(self.model.losses(Batch(users, positives, negatives, self.generator)).values())).sum()
+        self.model.start_epoch(1, self.generator)  # graphs that last an epoch are made here
+        draws = torch.Generator(self.device).manual_seed(PROOF_SEED)
+        return torch.stack(list(self.model.losses(Batch(users, positives, negatives, draws)).values())).sum()
 
     def loss(self, triples: np.ndarray) -> float:
         """Loss of one batch of ``(3, B)`` users, positives and negatives with the weights as they are."""
@@ -109,7 +112,7 @@ class Nbkit:
             return float(self._total(triples))
 
     def gradient_gap(self, triples: np.ndarray, theirs: Arrays) -> float:
-        """Largest gap between MMRec's gradients and ours led back to its arrays, as a share of the array's largest.
+        """Largest gap between the peer's gradients and ours led back to its arrays, as a share of the array's largest.
 
         Gradients that cancel to rounding noise (the bias of a projection under a pairwise loss) are held against
         1e-5 of the largest of all. Follows :meth:`load`.
@@ -117,8 +120,12 @@ class Nbkit:
         self.model.zero_grad()
         self._total(triples).backward()
         arrays = {name: value.clone().requires_grad_() for name, value in self.taken.items()}
-        values = from_mmrec(self.model_name, arrays, self.view.features)
-        own = {values[n]: p.grad.cpu() for n, p in self.model.named_parameters() if p.grad is not None}
+        values = from_peer(self.model_name, arrays, self.view.features)
+        own = {
+            values[n]: p.grad.cpu()
+            for n, p in self.model.named_parameters()
+            if p.grad is not None and values[n].requires_grad  # nothing of the peer's stands behind a constant
+        }
         self.model.zero_grad()
         back = torch.autograd.grad(list(own), list(arrays.values()), list(own.values()), materialize_grads=True)
         ours = {name: gradient.numpy() for name, gradient in zip(arrays, back, strict=True)}

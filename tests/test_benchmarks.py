@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import pickle
 import time
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,7 +83,7 @@ def test_mmrec_layout_labels_the_splits_as_mmrec_reads_them(tiny: str, tmp_path:
 def test_every_case_trains_and_says_its_steps(tiny: str, quick: Any) -> None:
     from benchmarks import cases, epoch
 
-    report = epoch.measure(cases.choose(None, cases.CASES), tiny, mmrec=None, bench=quick)
+    report = epoch.measure(cases.choose(None, cases.CASES), tiny, checkouts={}, bench=quick)
     assert [row["case"] for row in report.rows] == list(cases.CASES)
     assert {row["steps"] for row in report.rows} == {1}
     assert all(row["nbkit MB"] > 50 for row in report.rows)
@@ -94,7 +96,7 @@ def layers(**sizes: tuple[int, int]) -> dict[str, tuple[int, ...]]:
 
 
 def peer_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
-    """Arrays of the shapes that MMRec uses, by its names, on the tiny data."""
+    """Arrays of the shapes that the peers use, by their names, on the tiny data."""
     ids = {"user_embedding.weight": (120, 64), "item_id_embedding.weight": (60, 64)}
     raw = {"image_embedding.weight": (60, 12), "text_embedding.weight": (60, 8)}
     content = raw | layers(image_trs=(64, 12), text_trs=(64, 8))
@@ -129,6 +131,11 @@ def peer_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
         "mmgcn": graph_nets,
         "dualgnn": dual,
         "da_mrs": ids,
+        "diffmm": {"uEmbeds": (120, 64), "iEmbeds": (60, 64), "modal_weight": (2,)}
+        | {"image_trans": (12, 64), "text_trans": (8, 64)}
+        | layers(**{f"{m}__in_layers__0": (60, 70) for m in ("image", "text")})
+        | layers(**{f"{m}__out_layers__0": (60, 60) for m in ("image", "text")})
+        | layers(image__emb_layer=(10, 10), text__emb_layer=(10, 10)),
     }
 
 
@@ -139,14 +146,14 @@ def peer_arrays(model: str, seed: int = 0) -> dict[str, np.ndarray]:
 
 def test_every_case_can_take_over_the_peers_weights(tiny: str) -> None:
     from benchmarks import cases
-    from benchmarks.correspondence import from_mmrec
+    from benchmarks.correspondence import from_peer
     from benchmarks.ours import Nbkit
 
     for case in cases.CASES.values():
         theirs = peer_arrays(case.nbkit)
         side = Nbkit(folder=tiny, model=case.nbkit, settings=case.nbkit_settings)
         side.load(theirs)
-        values = from_mmrec(case.nbkit, {n: torch.from_numpy(v) for n, v in theirs.items()}, side.view.features)
+        values = from_peer(case.nbkit, {n: torch.from_numpy(v) for n, v in theirs.items()}, side.view.features)
         for name, own in side.model.state_dict().items():  # parameters, and MMGCN's constants
             torch.testing.assert_close(own, values[name], rtol=0, atol=0)
         del theirs[min(theirs)]
@@ -203,6 +210,140 @@ def test_gradients_lead_back_through_composed_and_shared_arrays(tiny: str) -> No
     assert side.gradient_gap(batch, expected | {"weight_u": np.stack([first, second], axis=1)[:, :, None]}) > 0.1
 
 
+def test_two_layers_of_a_time_code_answer_what_the_peers_one_layer_answers_a_step_earlier(tiny: str) -> None:
+    from benchmarks.ours import Nbkit
+    from nbkit.diffusion.denoisers import sinusoidal
+
+    theirs, side = peer_arrays("diffmm"), Nbkit(folder=tiny, model="diffmm")
+    side.load(theirs)
+    weight, bias = (torch.from_numpy(theirs[f"text.emb_layer.{part}"]) for part in ("weight", "bias"))
+    answers = side.model.diffusion.denoisers["text"].time(torch.arange(1, 6))
+    torch.testing.assert_close(answers, sinusoidal(torch.arange(5), 10) @ weight.T + bias, rtol=1e-4, atol=2e-5)
+
+
+def test_draws_and_rebuilt_graphs_of_a_proof_are_the_same_each_time_and_lead_back_to_the_peers_arrays(
+    tiny: str,
+) -> None:
+    from benchmarks.ours import Nbkit
+    from nbkit.diffusion.denoisers import sinusoidal
+
+    side, batch = Nbkit(folder=tiny, model="diffmm", batch_size=64), triples_of(tiny)
+    side.load(peer_arrays("diffmm"))
+    assert side.loss(batch) == side.loss(batch)
+    assert (side.model.edges >= 0).all()
+    side._total(batch).backward()
+    own = {n: p.grad.numpy().copy() for n, p in side.model.named_parameters()}
+    expected = {"uEmbeds": own["nodes"][:120], "iEmbeds": own["nodes"][120:], "modal_weight": own["fusion"]}
+    codes = sinusoidal(torch.arange(6), 10)
+    known = torch.cat([torch.nn.functional.silu(codes[1:]), torch.ones(5, 1)], dim=1)
+    for m in ("image", "text"):
+        net = f"diffusion.denoisers.{m}"
+        expected[f"{m}_trans"] = own[f"content.{m}.project.weight"].T
+        for layer, mine in (("in_layers.0", "hidden.0"), ("out_layers.0", "output")):
+            expected |= {f"{m}.{layer}.{part}": own[f"{net}.{mine}.{part}"] for part in ("weight", "bias")}
+        outer = np.concatenate([own[f"{net}.time.outer.weight"].T, own[f"{net}.time.outer.bias"][None]])
+        heard = np.linalg.pinv(known.double().numpy()).T @ outer  # of the five answers
+        expected[f"{m}.emb_layer.weight"] = heard.T @ codes[:5].numpy()
+        expected[f"{m}.emb_layer.bias"] = heard.sum(0)
+    assert side.gradient_gap(batch, expected) < 1e-4
+    assert side.gradient_gap(batch, expected | {"modal_weight": -own["fusion"]}) > 1
+
+
+def test_a_peer_counts_its_steps_and_gives_the_gradients_of_one_batch_alone() -> None:
+    from benchmarks.peer import Peer
+
+    class Line(Peer):
+        def __init__(self) -> None:
+            self.slope, self.start = torch.nn.Parameter(torch.ones(2)), torch.zeros(3)
+            self.optimizer = torch.optim.SGD([self.slope], lr=0.0)
+            super().__init__(self.optimizer, "cpu")
+
+        def train(self) -> float:
+            for _ in range(3):
+                self.backward(np.ones(2, np.float32))
+                self.optimizer.step()
+            return 7.0
+
+        def named(self) -> dict[str, torch.nn.Parameter]:
+            return {"slope": self.slope}
+
+        def constants(self) -> dict[str, torch.Tensor]:
+            return {"start": self.start}
+
+        def backward(self, triples: np.ndarray) -> float:
+            loss = self.slope @ torch.from_numpy(triples)
+            loss.backward()
+            return loss.item()
+
+    peer = Line()
+    assert peer.epoch() == {"steps": 3, "loss": 7.0}
+    kept = peer.weights()
+    assert set(kept) == {"slope", "start"}
+    for size in (1, 2):  # what the epoch and the call before left is gone
+        loss, gradients = peer.loss_and_gradients(np.full(2, size, np.float32))
+        assert loss == 2 * size
+        np.testing.assert_array_equal(gradients["slope"], [size, size])
+    with torch.no_grad():
+        peer.slope.zero_()
+    assert kept["slope"].all()  # a copy
+
+
+def test_the_proof_runs_the_authors_whole_epoch_on_one_batch_and_moves_nothing(tiny: str) -> None:
+    from benchmarks import data, diffmm
+    from benchmarks.peer import Peer
+
+    class Coach:
+        """Goes over its loaders as the authors' does: users twice, then triples."""
+
+        def __init__(self) -> None:
+            self.weight = torch.nn.Parameter(torch.ones(1))
+            optimizers = [torch.optim.SGD([self.weight], lr=1.0) for _ in range(3)]
+            self.opt, self.denoise_opt_image, self.denoise_opt_text = optimizers
+            rows = torch.arange(120.0)[:, None]
+            self.handler = SimpleNamespace(
+                trnLoader=None, diffusionLoader=None, diffusionData=SimpleNamespace(data=rows)
+            )
+
+        def trainEpoch(self) -> dict[str, float]:
+            self.handler.trnLoader.dataset.negSampling()
+            assert len(self.handler.trnLoader.dataset) // side.args.batch == 1
+            self.seen = [[users for _, users in self.handler.diffusionLoader] for _ in range(2)]
+            (self.triples,) = self.handler.trnLoader
+            for optimizer in (self.opt, self.denoise_opt_image, self.denoise_opt_text):
+                self.weight.sum().backward()
+                optimizer.step()
+            print("a line at each step")
+            return {"Loss": 1.0, "BPR Loss": 0.5, "CL loss": 0.25, "Di image loss": 2.0, "Di text loss": 4.0}
+
+    side = object.__new__(diffmm.DiffMM)
+    side.args, side.coach, side.users, side.pairs = SimpleNamespace(batch=9), Coach(), 120, data.TINY.train
+    Peer.__init__(side, side.coach.opt, "cpu")
+    batch = triples_of(tiny)
+    assert side.backward(batch) == 7.25
+    trained, rebuilt = side.coach.seen
+    generator = torch.Generator().manual_seed(diffmm.PROOF_SEED)
+    assert torch.equal(torch.cat(trained), torch.randperm(120, generator=generator)[: round(64 / 700 * 120)])
+    assert torch.equal(torch.cat(rebuilt), torch.arange(120))
+    np.testing.assert_array_equal(side.coach.triples, batch)
+    assert side.coach.weight.item() == 1
+    assert side.args.batch == 9
+    assert side.coach.handler.trnLoader is None
+
+
+def test_the_layout_of_diffmms_authors_is_a_pickled_matrix_a_split(tiny: str, tmp_path: Path) -> None:
+    from benchmarks import data
+
+    dataset = data.read(Path(tiny))
+    folder = data.write_diffmm(dataset, tmp_path / "baby")
+    matrix = pickle.loads((folder / "trnMat.pkl").read_bytes())
+    assert matrix.shape == (120, 60)
+    assert set(zip(matrix.row.tolist(), matrix.col.tolist(), strict=True)) == set(
+        map(tuple, dataset.train.pairs().tolist())
+    )
+    assert pickle.loads((folder / "tstMat.pkl").read_bytes()).nnz == data.TINY.test
+    np.testing.assert_array_equal(np.load(folder / "image_feat.npy"), dataset.features["image"])
+
+
 def test_a_known_factor_between_the_losses_is_not_taken_for_a_difference(tiny: str) -> None:
     from benchmarks import cases, epoch
     from benchmarks.measure import Inline
@@ -222,7 +363,7 @@ def test_a_known_factor_between_the_losses_is_not_taken_for_a_difference(tiny: s
             loss.backward()
             users, items = (p.grad.numpy() for p in (side.model.users, side.model.items))
             gradients = {"user_embedding.weight": users, "item_embedding.weight": items}
-            return {"weights": weights, "loss": loss.item(), "gradients": gradients}[method], 0.0, 0.0
+            return {"weights": weights, "loss_and_gradients": (loss.item(), gradients)}[method], 0.0, 0.0
 
     peer = Peer()
     assert epoch.same_mathematics(ours, peer, batch)["gradient_gap"] < 1e-5  # type: ignore[arg-type]
@@ -271,13 +412,13 @@ def test_the_peak_of_memory_begins_anew() -> None:
 
 
 def test_vbpr_columns_follow_their_modality() -> None:
-    from benchmarks.correspondence import from_mmrec
+    from benchmarks.correspondence import from_peer
 
     features = {"image": np.zeros((60, 12)), "text": np.zeros((60, 8))}
     weight = torch.cat([torch.full((64, 8), 1.0), torch.full((64, 12), 2.0)], dim=1)  # text, then image
     empty = torch.empty(0)
     arrays = {"u_embedding": empty, "i_embedding": empty, "item_linear.weight": weight, "item_linear.bias": empty}
-    ours = from_mmrec("vbpr", arrays, features)["content.project.weight"]
+    ours = from_peer("vbpr", arrays, features)["content.project.weight"]
     assert (ours[:, :12] == 2.0).all()
     assert (ours[:, 12:] == 1.0).all()
 
@@ -448,7 +589,9 @@ def test_a_worker_answers_from_another_process_and_passes_on_mistakes() -> None:
         worker.call("no_such_method")
     worker.close()
     with pytest.raises(UserError, match=r"no src/common/trainer\.py"):
-        Inline("benchmarks.peer:MMRec", checkout="nowhere", folder="nowhere", model="BPR")
+        Inline("benchmarks.mmrec:MMRec", checkout="nowhere", folder="nowhere", model="BPR")
+    with pytest.raises(UserError, match=r"--diffmm 'nowhere': no Main\.py"):
+        Inline("benchmarks.diffmm:DiffMM", checkout="nowhere", folder="nowhere", model="DiffMM")
 
 
 def test_sides_take_turns_and_a_disturbed_sample_is_left_out() -> None:

@@ -49,6 +49,16 @@ class TimeCode(nn.Module):
         return self.outer(F.silu(self.inner(sinusoidal(t, self.dim))))
 
 
+def _with_code(layer: nn.Module, x: Tensor, code: Tensor) -> Tensor:
+    """The linear layer of [x; code], where the code's gradient asks for its own columns alone.
+
+    x is often wide and a constant; the gradient of [x; code] as one table would be as wide.
+    """
+    h: Tensor = layer(torch.cat([x, code.detach()], dim=1))
+    own = F.linear(code, layer.get_parameter("weight")[:, -code.shape[1] :].detach())
+    return h + (own - own.detach())  # 0 that has a gradient
+
+
 class MLPDenoiser(nn.Module):
     """A multilayer perceptron on [x_t; τ(t)], or on [x_t; c; τ(t)] with a condition.
 
@@ -76,8 +86,9 @@ class MLPDenoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: int | Tensor, condition: Tensor | None = None) -> Tensor:
         known = [x_t] if condition is None else [x_t, condition]
-        h = torch.cat([*known, self.time(t).expand(len(x_t), -1)], dim=1)
-        for layer in self.hidden:
+        first, *others = self.hidden
+        h = torch.tanh(_with_code(first, torch.cat(known, dim=1), self.time(t).expand(len(x_t), -1)))
+        for layer in others:
             h = torch.tanh(layer(h))
         return x_t + self.output(h) if self.residual else self.output(h)
 

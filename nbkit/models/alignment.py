@@ -75,7 +75,7 @@ class _NeighbourDiscrimination(torch.autograd.Function):
                 e = cosine.sub_(cosine.amax(1, keepdim=True)).div_(temperature).exp_()
                 e_near, e_alone = e.gather(1, near), e.gather(1, alone)
                 by_all, by_one = e_near.sum(1, keepdim=True), e_alone.sum(1, keepdim=True)
-                rest = e.scatter(1, near, 0.0).sum(1, keepdim=True)
+                rest = e.scatter_(1, near, 0.0).sum(1, keepdim=True)
                 whole = by_all + rest
                 total += ((rest / by_all).log1p() + (rest / by_one).log()).sum()
                 # d loss / d cosine, over e / τ: 1/whole + 1/rest; -rest/(whole by_all) of the near; -1/by_one as well.

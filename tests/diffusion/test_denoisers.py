@@ -105,6 +105,17 @@ def test_a_denoiser_without_residual_answers_by_its_network_alone():
     assert torch.equal(network(draw(N, D), 1), torch.zeros(N, D))
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_time_code_hears_of_the_loss_whether_or_not_the_rows_do(wide):
+    network, x, t = MLPDenoiser(D, residual=False, generator=seeded()), draw(N, D).requires_grad_(wide), torch.arange(N)
+    asked = [*network.parameters(), *([x] if wide else [])]
+    plain = torch.tanh(network.hidden[0](torch.cat([x, network.time(t)], dim=1)))
+    expected = network.output(plain)
+    torch.testing.assert_close(network(x, t), expected, rtol=0, atol=0)
+    found, wanted = (torch.autograd.grad(y.square().sum(), asked) for y in (network(x, t), expected))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_the_time_code_is_cosines_and_sines_of_falling_frequency():
     code = sinusoidal(torch.tensor([0, 3]), 5)
     assert code[0].tolist() == [1, 1, 0, 0, 0]
