@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nbkit.config import Dim, Weight
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
-from nbkit.models.layers import bpr_loss, embedding, norm_penalty
+from nbkit.models.layers import embedding, norm_penalty, product_bpr
 
 
 class BPR(CollaborativeRecommender):
@@ -38,7 +38,7 @@ class BPR(CollaborativeRecommender):
         both = torch.cat([batch.positives, batch.negatives])  # gathered at once: one gradient table, not two
         positive, negative = self.items.index_select(0, both).chunk(2)
         return {
-            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "bpr": product_bpr(user, positive, negative),
             "reg": self.reg * norm_penalty(user, positive, negative),
         }
 

@@ -16,7 +16,7 @@ from nbkit.diffusion.schedules import linear_variance
 from nbkit.errors import UserError, nearest
 from nbkit.graphs import SparseGraph, neighbour_graph, thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
-from nbkit.models.layers import FeatureTable, bpr_loss, embedding, info_nce, linear, node_table
+from nbkit.models.layers import FeatureTable, embedding, info_nce, linear, node_table, product_bpr
 from nbkit.neighbours import alike
 
 FIGURES = "near the best of Figures 3-5 of the paper as described to us; not tried on these data"
@@ -149,7 +149,7 @@ class DiffCL(CollaborativeRecommender):
         users, items = self._vectors(identity, modal)
         user = users.index_select(0, batch.users)
         positive, negative = items.index_select(0, torch.cat([batch.positives, batch.negatives])).chunk(2)
-        parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
+        parts = {"bpr": product_bpr(user, positive, negative)}
         if self.contrast:
             parts |= self._contrast(encoded, batch)
         if self.align:

@@ -16,7 +16,7 @@ from nbkit.diffusion.schedules import linear_variance
 from nbkit.graphs import SparseGraph, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.interaction_diffusion import InteractionDiffusion, with_first_beta
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, info_nce, node_table
+from nbkit.models.layers import ProjectedFeatures, info_nce, node_table, product_bpr
 
 ANCHORS = 512  # contrasted rows whose similarities to all are held at a time
 README = "authors' README; the epoch there is chosen on test"
@@ -189,7 +189,7 @@ class DiffMM(CollaborativeRecommender):
         main, tables = self.encoded(projected, self.sampled)
         rows = torch.cat([batch.users, batch.positives + self.num_users, batch.negatives + self.num_users])
         user, positive, negative = main.index_select(0, rows).chunk(3)
-        parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
+        parts = {"bpr": product_bpr(user, positive, negative)}
         if self.reg:
             parts["reg"] = self.reg * self.nodes.square().sum()
         if self.contrast:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
-from nbkit.models.layers import FeatureTable, bpr_loss, embedding, linear
+from nbkit.models.layers import FeatureTable, embedding, linear, product_bpr
 from nbkit.neighbours import together
 
 
@@ -92,7 +92,7 @@ class DualGNN(CollaborativeRecommender):
         users, items = self.embeddings()
         user = users.index_select(0, batch.users)
         positive, negative = items.index_select(0, torch.cat([batch.positives, batch.negatives])).chunk(2)
-        parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
+        parts = {"bpr": product_bpr(user, positive, negative)}
         if self.reg:
             tables = [*self.preferences.values(), self.weights]
             squares = [table.index_select(0, batch.users).square().mean() for table in tables]

@@ -11,7 +11,7 @@ from nbkit.config import Dim, Dropout, Layers, Weight
 from nbkit.graphs import thinned, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
 from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, node_table
+from nbkit.models.layers import ProjectedFeatures, node_table, product_bpr
 
 
 class FREEDOM(CollaborativeRecommender):
@@ -79,7 +79,7 @@ class FREEDOM(CollaborativeRecommender):
 
         def bpr(items: Tensor) -> Tensor:
             positive, negative = items.index_select(0, place).chunk(2)
-            return bpr_loss((user * positive).sum(1), (user * negative).sum(1))
+            return product_bpr(user, positive, negative)
 
         parts = {"bpr": bpr(items)}
         for modality, content in self.content.items():

@@ -30,7 +30,8 @@ def frozen_item_graph(
     names = sorted(inputs.features)
     if source == "published":
         if set(inputs.neighbours) != set(names):
-            raise UserError(f"item graph: published neighbours exist for {sorted(inputs.neighbours)}; expected {names}")
+            there = sorted(inputs.neighbours) or "no modality"
+            raise UserError(f"item_graph = 'published': the data ship neighbours of {there}; expected {names}")
         near = [inputs.neighbours[m][:, :k] for m in names]
     else:
         near = [alike(inputs.features[m], k)[0] for m in names]

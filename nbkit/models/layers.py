@@ -68,6 +68,11 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive).mean()
 
 
+def product_bpr(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """BPR of s = u · i, from the vectors ``(B, D)`` of users, of items they took and of items they did not."""
+    return bpr_loss((user * positive).sum(1), (user * negative).sum(1))
+
+
 def norm_penalty(*rows: Tensor, squared: bool = False) -> Tensor:
     """Norms of the batch's embeddings ``(B, D)``, over their number of rows.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nbkit.config import Dim, Layers, Weight
 from nbkit.graphs import user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
-from nbkit.models.layers import bpr_loss, node_table, norm_penalty
+from nbkit.models.layers import node_table, norm_penalty, product_bpr
 
 
 class LightGCN(CollaborativeRecommender):
@@ -54,7 +54,7 @@ class LightGCN(CollaborativeRecommender):
         z, ego = self.graph.propagate_rows(self.nodes, self.layers, rows)
         user, positive, negative = z.chunk(3)
         return {
-            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "bpr": product_bpr(user, positive, negative),
             "reg": self.reg * norm_penalty(*ego.chunk(3)),
         }
 

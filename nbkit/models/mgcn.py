@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Layers, Range, Weight
 from nbkit.graphs import SparseGraph, neighbour_graph, normalised_values, user_item_graph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, info_nce, node_table, norm_penalty
+from nbkit.models.layers import ProjectedFeatures, info_nce, node_table, norm_penalty, product_bpr
 from nbkit.models.multi_view import Carry, Concatenated, MultiView
 from nbkit.neighbours import alike
 
@@ -100,7 +100,7 @@ class MGCN(CollaborativeRecommender):
         side, behaviour = self.side(items, z, nodes), z.index_select(0, nodes)
         user, positive, negative = (side + behaviour).index_select(0, place).chunk(3)
         parts = {
-            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "bpr": product_bpr(user, positive, negative),
             "reg": self.reg * norm_penalty(user, positive, negative, squared=True),
         }
         if self.contrast:

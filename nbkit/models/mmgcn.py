@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nbkit.config import Dim, Range, Weight
 from nbkit.graphs import SparseGraph
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper
-from nbkit.models.layers import FeatureTable, bpr_loss, embedding, linear
+from nbkit.models.layers import FeatureTable, embedding, linear, product_bpr
 
 Sides = tuple[Tensor, Tensor]  # users (U, D) and items (I, D)
 
@@ -134,7 +134,7 @@ class MMGCN(CollaborativeRecommender):
         users, items = self.embeddings()
         chosen = torch.cat([batch.positives, batch.negatives])
         user, (positive, negative) = users.index_select(0, batch.users), items.index_select(0, chosen).chunk(2)
-        parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
+        parts = {"bpr": product_bpr(user, positive, negative)}
         if self.reg:
             own = [self.users, *(modal.get_parameter("preference") for modal in self.modal.values())]
             rows = [*(table.index_select(0, batch.users) for table in own), self.items.index_select(0, chosen)]

@@ -17,7 +17,7 @@ from nbkit.graphs import SparseGraph, normalised_values, thinned, user_item_grap
 from nbkit.layers import dropout as dropped
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.item_graphs import ImageWeight, Neighbours, Source, frozen_item_graph
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, embedding, info_nce
+from nbkit.models.layers import ProjectedFeatures, embedding, info_nce, product_bpr
 
 ENDS = 0.25  # share of the components kept at either end of the spectrum
 LEAST = 1e-3  # entries of the reconstruction below it are no edges
@@ -107,7 +107,7 @@ class PGL(CollaborativeRecommender):
             self.sampled.propagate_rows(table, self.layers, rows, hop=self.item_graph)[0] for table in self.tables()
         ]
         user, positive, negative = torch.cat(propagated, dim=1).chunk(3)
-        parts = {"bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1))}
+        parts = {"bpr": product_bpr(user, positive, negative)}
         if self.contrast:
             losses = []
             for vectors in (user, positive):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nbkit.config import Dim, Weight
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
-from nbkit.models.layers import ProjectedFeatures, bpr_loss, concatenated, embedding, norm_penalty
+from nbkit.models.layers import ProjectedFeatures, concatenated, embedding, norm_penalty, product_bpr
 
 
 class VBPR(CollaborativeRecommender):
@@ -49,7 +49,7 @@ class VBPR(CollaborativeRecommender):
         items = torch.cat([self.items.index_select(0, distinct), self.content(distinct)], dim=1)
         positive, negative = items.index_select(0, place).chunk(2)
         return {
-            "bpr": bpr_loss((user * positive).sum(1), (user * negative).sum(1)),
+            "bpr": product_bpr(user, positive, negative),
             "reg": self.reg * norm_penalty(user, positive, negative),
         }
 
