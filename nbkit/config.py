@@ -96,7 +96,11 @@ def _type_name(kind: Any) -> str:
         return "None"
     if typing.get_origin(kind) in (Union, types.UnionType):
         return " or ".join(map(_type_name, typing.get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind).replace("typing.", "").replace("collections.abc.", "")
+    return (
+        kind.__name__
+        if isinstance(kind, type) and not typing.get_args(kind)
+        else str(kind).replace("typing.", "").replace("collections.abc.", "")
+    )
 
 
 def _coerce(kind: Any, value: Any) -> Any:

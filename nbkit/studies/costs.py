@@ -54,7 +54,7 @@ class Costs:
         if table.empty or "fit.epochs" not in table:
             return costs
         for row in table[table["status"] == "done"].to_dict("records"):
-            fit = {name.removeprefix("fit."): value for name, value in row.items() if str(name).startswith("fit.")}
+            fit = {str(name).removeprefix("fit."): value for name, value in row.items()}
             costs.known.append(Cost.of(row["model"], row["data"], row["device"], int(row["training.epochs"]), fit))
         return costs
 

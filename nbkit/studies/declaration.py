@@ -59,13 +59,15 @@ def read(path: str | Path) -> Study:
 
 
 def write(study: Study, path: str | Path) -> Path:
-    """Write the declaration that made a study.
+    """Write the declaration that made a study; TOML keeps tables of one builder together.
 
     Raises:
         UserError: a study that no builder made, or a place that cannot be written.
     """
     if not study.declaration:
-        raise UserError(f"study {study.name!r} was not made by a builder ({', '.join(BUILDERS)}); it has no declaration")
+        raise UserError(
+            f"study {study.name!r} was not made by a builder ({', '.join(BUILDERS)}); it has no declaration"
+        )
     lines = [f"name = {_toml(study.name)}"]
     for builder, arguments in study.declaration:
         lines += ["", f"[[{builder}]]"]

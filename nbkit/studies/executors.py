@@ -1,7 +1,8 @@
 """Who computes the runs of a study: this process, or a pool of others; ids and metrics are the same.
 
-On the CPU the order of a sum, so the last bits of a result, may depend on the number of threads: runs are bit for bit
-the same where that number is. ``environment.json`` of every run tells it.
+On the CPU runs are bit for bit the same where the number of threads is: the order of a sum may depend on it. Of seven
+runs tried with one thread and with two, one (DiffMM) ended with other last bits in its weights, none with other
+metrics. ``environment.json`` of every run tells its number.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ Tick = Callable[[Sequence[Task]], None]  # told now and then which tasks are bei
 class Executor(Protocol):
     """Computes tasks and gives their outcomes as they come; ends early, after ``stopped`` outcomes, on Ctrl-C."""
 
-    device: str
+    @property
+    def device(self) -> str:
+        """Where runs are computed; costs are counted by its kind."""
 
     @property
     def workers(self) -> int:
@@ -127,4 +130,3 @@ def _told(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     words = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {words} ({os.path.basename(last.filename)}:{last.lineno})"
-

@@ -57,7 +57,7 @@ class Noise:
             raise UserError(f"{where}: {text!r}; expected OPERATOR:RATE or OPERATOR:RATE:SEED")
         if operator not in corrupt.operators():
             raise UserError(f"{where}: unknown operator {operator!r}; {nearest(operator, corrupt.operators())}")
-        known = config.settings_of(cls)
+        known: dict[str, config.Setting] = config.settings_of(cls)  # type: ignore[arg-type]
         names = zip(("rate", "seed"), numbers, strict=False)
         given = {name: known[name].parse(number, where) for name, number in names}
         return cls(operator, **{"seed": seed, **given})
@@ -90,6 +90,11 @@ class Experiment:
         """An experiment from plain data, such as a run's ``settings.json``."""
         return config.build(cls, values, where="experiment")
 
+    @property
+    def title(self) -> str:
+        """What it is called in a line of progress: ``lightgcn seed 0``, with its noise behind it."""
+        return " ".join([self.model, "seed", str(self.seed), *map(str, self.noise)])
+
     def load_data(self) -> MultimodalDataset:
         """The data set with this experiment's noise in it."""
         return self.damage(catalog.load(self.data))
@@ -105,7 +110,7 @@ class Experiment:
         return repro.code_version(*repro.modules_behind(model_class(self.model).__module__, _PARTS), *_CODE)
 
     def run_id(self, dataset: MultimodalDataset | str) -> str:
-        """The identity of this experiment on this data, or on data of that fingerprint; where it lies does not count."""
+        """The identity of this experiment on this data, or data of that fingerprint; where it lies does not count."""
         settings = {name: value for name, value in config.canonical(self).items() if name != "data"}
         fingerprint = dataset if isinstance(dataset, str) else dataset.fingerprint
         return run_id(settings, fingerprint, self.code_version())

@@ -23,7 +23,7 @@ from nbkit.training.loop import pick_device
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a study: where it is or will be, how it stands, and the seconds it will probably take (None: unknown)."""
+    """One run of a study: where it is or will be, how it stands, and the seconds it may take (None: unknown)."""
 
     experiment: Experiment
     label: str

@@ -147,7 +147,8 @@ class Slot:
     def end(self) -> tuple[Task, Outcome | None]:
         """The task and its outcome; None if the process died on it."""
         task, future = self.task, self.future
-        assert task is not None and future is not None
+        assert task is not None
+        assert future is not None
         self.task = self.future = None
         try:
             return task, future.result()

@@ -59,14 +59,15 @@ def execute(
     Raises:
         UserError: data that cannot be loaded, or a folder that cannot be written.
     """
-    executor, datasets = executor or Inline(), datasets or Datasets()
+    who: Executor = executor or Inline()
+    datasets = datasets or Datasets()
     writable_folder(runs_dir() if root is None else Path(root), "runs folder")
-    planned = plan(study, root, device=executor.device, datasets=datasets)
+    planned = plan(study, root, device=who.device, datasets=datasets)
     tasks, there = _divided(planned, test, retry_failed)
     yield from there
     done = sum(outcome.status == "done" for outcome in there)
-    meter = _Meter(planned.costs, executor.workers, len(planned.runs), done, len(there) - done, tasks, watch)
-    for outcome in executor.run(tasks, datasets, meter.tick) if tasks else ():
+    meter = _Meter(planned.costs, who.workers, len(planned.runs), done, len(there) - done, tasks, watch)
+    for outcome in who.run(tasks, datasets, meter.tick) if tasks else ():
         meter.ended(outcome)
         yield outcome
 
@@ -102,11 +103,12 @@ class _Meter:
         self.total, self.done, self.failed = total, done, failed
         self.left = {task.run.id: task for task in tasks}
         self.began: dict[str, float] = {}
-        self.told, self.names = 0.0, ("",)
+        self.told = 0.0
+        self.names: tuple[str, ...] = ()
 
     def tick(self, running: Sequence[Task]) -> None:
         now = time.monotonic()
-        names = tuple(f"{t.experiment.model} seed {t.experiment.seed}" for t in running)
+        names = tuple(t.experiment.title for t in running)
         if names == self.names and now - self.told < 0.5:  # an epoch may be shorter than this takes
             return
         self.told, self.names = now, names

@@ -38,8 +38,10 @@ class Study:
     declaration: tuple[tuple[str, Settings], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        once = {config.canonical_json(experiment): experiment for experiment in reversed(self.experiments)}
-        object.__setattr__(self, "experiments", tuple(reversed(once.values())))
+        once: dict[str, Experiment] = {}
+        for experiment in self.experiments:
+            once.setdefault(config.canonical_json(experiment), experiment)
+        object.__setattr__(self, "experiments", tuple(once.values()))
         if not self.experiments:
             raise UserError(f"study {self.name!r} is empty; expected at least one model, data set and seed")
 
@@ -116,7 +118,9 @@ def robustness(
     if not isinstance(rates, Mapping):
         units = {known[name].unit for name in chosen}
         if len(units) > 1:
-            raise UserError(f"rates = {list(rates)!r} for {', '.join(chosen)}; expected rates by operator (share and dB)")
+            raise UserError(
+                f"rates = {list(rates)!r} for {', '.join(chosen)}; expected rates by operator (share and dB)"
+            )
         rates = dict.fromkeys(chosen, rates)
     elif set(rates) != set(chosen):
         raise UserError(f"rates are of {', '.join(rates)}; expected rates of {', '.join(chosen)}")
@@ -151,7 +155,9 @@ def ablation(
         raise UserError(f"model {model} declares no parts; expected one of a model that can be taken apart")
     off = [switches[_known(part, switches, f"model {model}: unknown part")] for part in parts or switches]
     variants = [Preset("whole"), *(Preset("without a part", settings) for settings in off)]
-    return _study("ablation", given, _runs(model, data, seeds, [_condition(noise)], preset, settings, training, variants))
+    return _study(
+        "ablation", given, _runs(model, data, seeds, [_condition(noise)], preset, settings, training, variants)
+    )
 
 
 def sweep(
