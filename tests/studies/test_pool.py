@@ -1,4 +1,4 @@
-"""A pool of processes: as inline, with as many threads as cores, whoever is killed; everything else without a process."""
+"""A pool of processes: the same numbers as inline whoever is killed, and no more threads than cores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nbkit.studies.running import State, execute
 from nbkit.studies.study import grid, robustness
 
 TINY = "boutique:tiny"
-LONG = {"epochs": 120, "batch_size": 256, "patience": 1000}
+LONG = {"epochs": 600, "batch_size": 256, "patience": 1000, "eval_every": 20}
 STUDY = grid("bpr", TINY, seeds=[0], settings={"dim": 8}, training=LONG) + robustness(
     "bpr", TINY, operators="drop_edges", rates=[0.2], seeds=[0], settings={"dim": 8}, training={"epochs": 2}
 )
@@ -51,7 +51,7 @@ def once_there_is_a_checkpoint(root: Path, act: Callable[[RunFolder], None]) -> 
 
     def watch(state: State) -> None:
         found = list(root.glob("*/checkpoint.safetensors"))
-        if found and not done:
+        if found and not done and RunFolder(found[0].parent).status == "running":
             done.extend(found)
             act(RunFolder(found[0].parent))
 
