@@ -10,6 +10,7 @@ from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -493,3 +494,13 @@ def test_unknown_case_names_the_nearest() -> None:
 
     with pytest.raises(UserError, match="did you mean 'lightgcn-2'"):
         cases.choose(["lightgcn2"], cases.CASES)
+
+
+def test_studies_are_listed_planned_and_timed_beside_their_training(quick: Any) -> None:
+    from benchmarks import studies
+
+    with mock.patch.object(studies.Machinery, "pool", studies.Machinery.inline):  # no process for this
+        rows = studies.measure(runs=3, data="boutique:tiny", epochs=1, bench=quick).rows
+    assert [row["what"].split(" of ")[0] for row in rows[:2]] == ["frame", "plan"]
+    assert all(row["seconds"] > 0 for row in rows)
+    assert all(0 < row["outside %"] < 1000 for row in rows[2:])

@@ -84,7 +84,14 @@ def test_a_killed_process_and_ctrl_c_change_no_number_and_threads_are_no_more_th
 
 
 def test_a_run_whose_process_dies_too_often_has_failed(tmp_path: Path) -> None:
-    killing = once_there_is_a_checkpoint(tmp_path, kill)
+    killed: list[RunFolder] = []
+
+    def killing(state: State) -> None:
+        for planned in plan(STUDY, tmp_path).runs if not killed else ():
+            if not planned.experiment.noise and planned.status == "running":
+                killed.append(planned.run)
+                kill(planned.run)
+
     once = Pool(1, threads=1, attempts=1, tick_seconds=0.05)
     outcomes = {o.experiment.noise: o for o in execute(STUDY, once, root=tmp_path, watch=killing)}
     assert {o.status for noise, o in outcomes.items() if noise} == {"done"}
