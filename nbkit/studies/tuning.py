@@ -110,35 +110,29 @@ def tune(
 ) -> Iterator[dict[str, Any]]:
     """Run the trials one by one; a row each: model, trial, settings, validation score, epochs, seconds, run, note.
 
-    Finished trials are not computed again. A diverged one is a row with the score nan and the reason as its note; after
-    Ctrl-C no more rows come.
+    Finished trials are not computed again. A diverged one is tried again, and is a row with the score nan and the
+    reason as its note; so is one that fails otherwise. After Ctrl-C no more rows come.
     """
-    number_of = {config.canonical_json(trial.experiment): number for number, trial in enumerate(planned)}
+    numbers = {config.canonical_json(trial.experiment): number for number, trial in enumerate(planned)}
 
-    def callbacks(experiment: Experiment) -> Sequence[Callback]:
-        number = number_of[config.canonical_json(experiment)]
-        return watch(number, planned[number])
+    def place(experiment: Experiment) -> tuple[int, Trial]:
+        number = numbers[config.canonical_json(experiment)]
+        return number, planned[number]
 
     study = Study("tuning", tuple(trial.experiment for trial in planned))
+    executor = Inline(device, lambda experiment: watch(*place(experiment)))
     data = Datasets({experiment.data: dataset for experiment in study})
-    for outcome in execute(study, Inline(device, callbacks), root=root, retry_failed=True, datasets=data):
+    for outcome in execute(study, executor, root=root, retry_failed=True, datasets=data):
         if outcome.status == "stopped":
             return
-        number = number_of[config.canonical_json(outcome.experiment)]
-        row = {"model": outcome.experiment.model, "trial": number, "settings": planned[number].label}
-        if outcome.status != "done":
-            yield {**row, "score": float("nan"), "note": outcome.reason}
-            continue
-        score = outcome.run.read_json("metrics.json")["valid"]["train"][outcome.experiment.training.metric]
-        kept = {name: outcome.fit[name] for name in ("best_epoch", "epochs")}
-        yield {
-            **row,
-            "score": score,
-            **kept,
-            "seconds": outcome.fit["train_seconds"],
-            "run": outcome.run.id,
-            "note": "",
-        }
+        number, trial = place(outcome.experiment)
+        row = {"model": trial.experiment.model, "trial": number, "settings": trial.label, "note": outcome.reason}
+        if outcome.status == "done":
+            scores, fitted = outcome.run.read_json("metrics.json")["valid"]["train"], outcome.fit
+            kept = {"best_epoch": fitted["best_epoch"], "epochs": fitted["epochs"], "seconds": fitted["train_seconds"]}
+            yield {**row, "score": scores[trial.experiment.training.metric], **kept, "run": outcome.run.id}
+        else:
+            yield {**row, "score": float("nan")}
 
 
 def ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -71,6 +71,7 @@ def test_a_killed_process_and_ctrl_c_change_no_number_and_threads_are_no_more_th
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a process would take if it were not told
     four = Pool(4, tick_seconds=0.05)
     stopping = once_there_is_a_checkpoint(tmp_path, interrupt)
     ends = {o.experiment.noise: o.status for o in execute(STUDY, four, root=tmp_path, watch=stopping)}
