@@ -25,9 +25,8 @@ COPIED = ("settings.json", "environment.json", "metrics.json")
 class Listing:
     """A folder of many finished runs: one is computed, the others are copies of it under other seeds."""
 
-    def __init__(self, runs: int) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="nbkit-bench-")
-        self.root = Path(self.folder.name)
+    def __init__(self, folder: str, runs: int) -> None:
+        self.root = Path(folder)
         self.study = grid("bpr", "boutique:tiny", seeds=range(runs), training={"epochs": 1})
         (first,) = running.execute(grid("bpr", "boutique:tiny", seeds=[0], training={"epochs": 1}), root=self.root)
         content = {name: first.run.read_json(name) for name in COPIED}
@@ -115,9 +114,10 @@ def measure(*, runs: int, data: str, epochs: int, bench: common.Bench) -> common
         UserError: the machine is not idle.
     """
     report = common.Report("studies", bench.threads)
-    listing = bench.side("benchmarks.studies:Listing", runs=runs)
-    times = bench.turns({name: (listing, name) for name in ("frame", "plan")})
-    listing.close()
+    with tempfile.TemporaryDirectory(prefix="nbkit-bench-") as folder:
+        listing = bench.side("benchmarks.studies:Listing", folder=folder, runs=runs)
+        times = bench.turns({name: (listing, name) for name in ("frame", "plan")})
+        listing.close()
     for name, timing in times.items():
         report.add_timed(name, {"what": f"{name} of {runs:,} runs", "seconds": timing.seconds}, {"times": timing})
     machinery = common.Inline("benchmarks.studies:Machinery", data=data, epochs=epochs)  # may start processes itself
