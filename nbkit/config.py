@@ -96,7 +96,11 @@ def _type_name(kind: Any) -> str:
         return "None"
     if typing.get_origin(kind) in (Union, types.UnionType):
         return " or ".join(map(_type_name, typing.get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind).replace("typing.", "")
+    return (
+        kind.__name__
+        if isinstance(kind, type) and not typing.get_args(kind)
+        else str(kind).replace("typing.", "").replace("collections.abc.", "")
+    )
 
 
 def _coerce(kind: Any, value: Any) -> Any:
@@ -116,10 +120,10 @@ def _coerce(kind: Any, value: Any) -> Any:
             except (TypeError, ValueError):
                 continue
         raise ValueError
-    if origin in (tuple, list):
+    if origin in (tuple, list, collections.abc.Sequence):
         if isinstance(value, str) or not isinstance(value, collections.abc.Iterable):
             raise TypeError
-        return origin(_coerce(arguments[0], v) for v in value)
+        return (list if origin is list else tuple)(_coerce(arguments[0], v) for v in value)
     if origin in (dict, Mapping, collections.abc.Mapping):
         if not isinstance(value, Mapping):
             raise TypeError

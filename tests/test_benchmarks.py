@@ -12,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -636,3 +637,14 @@ def test_unknown_case_names_the_nearest() -> None:
 
     with pytest.raises(UserError, match="did you mean 'lightgcn-2'"):
         cases.choose(["lightgcn2"], cases.CASES)
+
+
+def test_studies_are_listed_planned_and_timed_beside_their_training(quick: Any) -> None:
+    from benchmarks import studies
+
+    told = {"inside": 1.0, "outside": 0.01, "runs": 4}
+    with mock.patch.object(studies.Machinery, "pool", return_value=told):  # no process for this
+        rows = studies.measure(runs=3, data="boutique:tiny", epochs=1, bench=quick).rows
+    assert [row["what"].split(" of ")[0] for row in rows[:2]] == ["frame", "plan"]
+    assert all(row["seconds"] > 0 for row in rows)
+    assert all(0 < row["outside %"] < 1000 for row in rows[2:])

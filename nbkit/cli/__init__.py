@@ -21,6 +21,7 @@ from nbkit.cli import (
     recovery,
     reproduce,
     runs,
+    study,
     train,
     tune,
 )
@@ -115,6 +116,7 @@ app.command("recommend")(recommend.recommend)
 app.command("recovery")(recovery.recovery)
 app.command("run")(notebooks.run)
 app.command("reproduce")(reproduce.reproduce)
+app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command("models")(models.models)

@@ -15,7 +15,7 @@ from nbkit.errors import TrainingDivergedError, UserError, nearest
 if TYPE_CHECKING:
     from nbkit.data.dataset import MultimodalDataset
     from nbkit.runs import RunFolder
-    from nbkit.studies.experiment import Experiment, Noise
+    from nbkit.studies.experiment import Experiment
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
     from nbkit import config
     from nbkit.models.base import Preset, model_class
     from nbkit.paths import runs_dir, writable_folder
-    from nbkit.studies.experiment import Experiment
+    from nbkit.studies.experiment import Experiment, Noise
     from nbkit.training.loop import TrainSettings, pick_device
 
     cls = model_class(model)
@@ -73,7 +73,7 @@ def train(
     experiment = Experiment(
         model=model,
         data=data,
-        noise=tuple(parse_noise(text) for text in noise or ()),
+        noise=tuple(Noise.parse(text, where="--noise") for text in noise or ()),
         model_settings={
             **chosen.settings,
             **config.parse_assignments(cls, settings or [], where="--set"),
@@ -104,28 +104,6 @@ def train(
             console.say(f"caveat: {dataset.caveat}")
     if failed:
         raise typer.Exit(2)
-
-
-def parse_noise(text: str) -> Noise:
-    """A noise of ``operator:rate`` or ``operator:rate:seed``.
-
-    Raises:
-        UserError: another form, an unknown operator, a rate or seed that is no number in range.
-    """
-    from nbkit import config
-    from nbkit.data import corrupt
-    from nbkit.studies.experiment import Noise
-
-    parts = text.split(":")
-    if len(parts) not in (2, 3):
-        raise UserError(f"--noise: {text!r}; expected OPERATOR:RATE or OPERATOR:RATE:SEED")
-    if parts[0] not in corrupt.operators():
-        raise UserError(f"--noise: unknown operator {parts[0]!r}; {nearest(parts[0], corrupt.operators())}")
-    known = config.settings_of(Noise)
-    numbers = {
-        name: known[name].parse(part, "--noise") for name, part in zip(("rate", "seed"), parts[1:], strict=False)
-    }
-    return Noise(parts[0], **numbers)
 
 
 def _one(experiment: Experiment, dataset: MultimodalDataset, root: Path | None, device: str, test: bool) -> RunFolder:

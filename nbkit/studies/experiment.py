@@ -15,7 +15,7 @@ from nbkit import config, repro
 from nbkit.config import Range, Seed
 from nbkit.data import catalog, corrupt
 from nbkit.data.dataset import MultimodalDataset
-from nbkit.errors import TrainingDivergedError, UserError
+from nbkit.errors import TrainingDivergedError, UserError, nearest
 from nbkit.evaluation import final
 from nbkit.models.base import Recommender, build_model, model_class
 from nbkit.paths import runs_dir
@@ -45,6 +45,26 @@ class Noise:
     rate: float
     seed: Seed = 0
 
+    @classmethod
+    def parse(cls, text: str, *, seed: int = 0, where: str = "noise") -> Noise:
+        """A noise of ``operator:rate`` or ``operator:rate:seed``; ``seed`` is for the first form.
+
+        Raises:
+            UserError: another form, an unknown operator, a rate or seed that is no number in range.
+        """
+        operator, *numbers = text.split(":")
+        if len(numbers) not in (1, 2):
+            raise UserError(f"{where}: {text!r}; expected OPERATOR:RATE or OPERATOR:RATE:SEED")
+        if operator not in corrupt.operators():
+            raise UserError(f"{where}: unknown operator {operator!r}; {nearest(operator, corrupt.operators())}")
+        known: dict[str, config.Setting] = config.settings_of(cls)  # type: ignore[arg-type]
+        names = zip(("rate", "seed"), numbers, strict=False)
+        given = {name: known[name].parse(number, where) for name, number in names}
+        return cls(operator, **{"seed": seed, **given})
+
+    def __str__(self) -> str:
+        return f"{self.operator}:{self.rate:g}"
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -70,9 +90,17 @@ class Experiment:
         """An experiment from plain data, such as a run's ``settings.json``."""
         return config.build(cls, values, where="experiment")
 
+    @property
+    def title(self) -> str:
+        """What it is called in a line of progress: ``lightgcn seed 0``, with its noise behind it."""
+        return " ".join([self.model, "seed", str(self.seed), *map(str, self.noise)])
+
     def load_data(self) -> MultimodalDataset:
         """The data set with this experiment's noise in it."""
-        dataset = catalog.load(self.data)
+        return self.damage(catalog.load(self.data))
+
+    def damage(self, dataset: MultimodalDataset) -> MultimodalDataset:
+        """A data set with this experiment's noise put into it."""
         for noise in self.noise:
             dataset, _ = corrupt.corrupt(dataset, noise.operator, noise.rate, noise.seed)
         return dataset
@@ -81,10 +109,11 @@ class Experiment:
         """The version of the code that computes this experiment."""
         return repro.code_version(*repro.modules_behind(model_class(self.model).__module__, _PARTS), *_CODE)
 
-    def run_id(self, dataset: MultimodalDataset) -> str:
-        """The identity of this experiment on this data; where the data lies does not count."""
+    def run_id(self, dataset: MultimodalDataset | str) -> str:
+        """The identity of this experiment on this data, or data of that fingerprint; where it lies does not count."""
         settings = {name: value for name, value in config.canonical(self).items() if name != "data"}
-        return run_id(settings, dataset.fingerprint, self.code_version())
+        fingerprint = dataset if isinstance(dataset, str) else dataset.fingerprint
+        return run_id(settings, fingerprint, self.code_version())
 
     def build(self, dataset: MultimodalDataset) -> Recommender:
         """The model, freshly initialised from this experiment's seed."""

@@ -22,9 +22,14 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         return {prefix: value}
-    return {
-        k: v for key, inner in value.items() for k, v in flatten(inner, f"{prefix}.{key}" if prefix else key).items()
-    }
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(inner, dict):
+            found |= flatten(inner, name)
+        else:
+            found[name] = inner
+    return found
 
 
 class RunStore:
@@ -60,6 +65,7 @@ class RunStore:
                 row |= flatten(run.read_json("settings.json"))
                 environment = run.read_json("environment.json")
                 row |= {"dataset": environment["dataset"]["name"], "caveat": environment["dataset"]["caveat"]}
+                row["device"] = environment.get("device", "")
                 if row["status"] == "done":
                     row |= flatten(run.read_json("metrics.json"))
             except (UserError, KeyError) as error:

@@ -12,9 +12,13 @@ import pandas as pd
 
 from nbkit import config, repro
 from nbkit.data.dataset import MultimodalDataset
-from nbkit.errors import TrainingDivergedError, UserError, nearest
+from nbkit.errors import UserError, nearest
 from nbkit.models.base import Grid, Preset, model_class
-from nbkit.studies.experiment import Experiment, run_experiment
+from nbkit.studies.datasets import Datasets
+from nbkit.studies.executors import Inline
+from nbkit.studies.experiment import Experiment
+from nbkit.studies.running import execute
+from nbkit.studies.study import Study
 from nbkit.training.callbacks import Callback
 from nbkit.training.loop import TrainSettings
 
@@ -106,23 +110,29 @@ def tune(
 ) -> Iterator[dict[str, Any]]:
     """Run the trials one by one; a row each: model, trial, settings, validation score, epochs, seconds, run, note.
 
-    Finished trials are not computed again. A diverged one is a row with the score nan and the reason as its note; after
-    Ctrl-C no more rows come.
+    Finished trials are not computed again. A diverged one is tried again, and is a row with the score nan and the
+    reason as its note; so is one that fails otherwise. After Ctrl-C no more rows come.
     """
-    for number, trial in enumerate(planned):
-        experiment = trial.experiment
-        row: dict[str, Any] = {"model": experiment.model, "trial": number, "settings": trial.label, "note": ""}
-        try:
-            run = run_experiment(experiment, dataset, root=root, device=device, callbacks=watch(number, trial))
-        except TrainingDivergedError as error:
-            yield {**row, "score": float("nan"), "note": str(error)}
-            continue
-        if run.status != "done":
+    numbers = {config.canonical_json(trial.experiment): number for number, trial in enumerate(planned)}
+
+    def place(experiment: Experiment) -> tuple[int, Trial]:
+        number = numbers[config.canonical_json(experiment)]
+        return number, planned[number]
+
+    study = Study("tuning", tuple(trial.experiment for trial in planned))
+    executor = Inline(device, lambda experiment: watch(*place(experiment)))
+    data = Datasets({experiment.data: dataset for experiment in study})
+    for outcome in execute(study, executor, root=root, retry_failed=True, datasets=data):
+        if outcome.status == "stopped":
             return
-        metrics = run.read_json("metrics.json")
-        fitted, score = metrics["fit"], metrics["valid"]["train"][experiment.training.metric]
-        kept = {"best_epoch": fitted["best_epoch"], "epochs": fitted["epochs"], "seconds": fitted["train_seconds"]}
-        yield {**row, "score": score, **kept, "run": run.id}
+        number, trial = place(outcome.experiment)
+        row = {"model": trial.experiment.model, "trial": number, "settings": trial.label, "note": outcome.reason}
+        if outcome.status == "done":
+            scores, fitted = outcome.run.read_json("metrics.json")["valid"]["train"], outcome.fit
+            kept = {"best_epoch": fitted["best_epoch"], "epochs": fitted["epochs"], "seconds": fitted["train_seconds"]}
+            yield {**row, "score": scores[trial.experiment.training.metric], **kept, "run": outcome.run.id}
+        else:
+            yield {**row, "score": float("nan")}
 
 
 def ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -37,6 +37,17 @@ class Operator:
     def neutral(self) -> float:
         return 0.0 if self.unit == "share" else math.inf
 
+    def check(self, rate: float) -> None:
+        """Refuse a rate out of range.
+
+        Raises:
+            UserError: what was expected.
+        """
+        low, high = (0.0, 1.0) if self.unit == "share" else (-100.0, math.inf)
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not low <= rate <= high:
+            expected = "a share in 0 … 1" if self.unit == "share" else "a signal-to-noise ratio from -100 dB"
+            raise UserError(f"noise {self.name}: rate {rate!r}; expected {expected}")
+
     def __call__(
         self, dataset: MultimodalDataset, rate: float, generator: Any, **options: Any
     ) -> tuple[MultimodalDataset, Truth]:
@@ -45,10 +56,7 @@ class Operator:
         Raises:
             UserError: a rate out of range, or a data set that this noise cannot be added to.
         """
-        low, high = (0.0, 1.0) if self.unit == "share" else (-100.0, math.inf)
-        if not isinstance(rate, Real) or isinstance(rate, bool) or not low <= rate <= high:
-            expected = "a share in 0 … 1" if self.unit == "share" else "a signal-to-noise ratio from -100 dB"
-            raise UserError(f"noise {self.name}: rate {rate!r}; expected {expected}")
+        self.check(rate)
         return self.function(dataset, float(rate), generator, **options)
 
 

@@ -1,0 +1,146 @@
+"""``nbkit study``: many runs from one small file; what is there is taken, what is missing is computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nbkit.cli import console
+from nbkit.cli.options import RunsDir, TableFile, check_table_file, write_table
+from nbkit.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbkit.studies.executors import Executor
+    from nbkit.studies.planning import Plan
+
+app = typer.Typer(help="Studies: many runs from one small file; run, show.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Declaration of a study.")]
+Devices = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or several to take turns: cuda:0,cuda:1.")]
+
+
+@app.command("run")
+def run_study(
+    file: File,
+    jobs: Annotated[
+        int, typer.Option(help="Runs computed at a time, each in a process of its own; 1: in this one.")
+    ] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of each run (default: the cores shared out among the jobs).")
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Open the test split of each finished run.")] = False,
+    retry: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
+    device: Devices = "auto",
+    root: RunsDir = None,
+) -> None:
+    """Compute the runs of a study that are missing.
+
+    A table of the file is one of grid, robustness, ablation, sweep; its keys are the arguments of the function of that
+    name. Finished runs are not computed again, interrupted ones go on, failed ones are kept.
+
+    \b
+    Example of a file, noise.toml:
+      [robustness]
+      models = ["lightgcn", "freedom"]
+      operators = ["add_random_edges", "row_shuffle"]
+      rates = [0, 0.1, 0.2]
+      training = { epochs = 50 }
+
+    \b
+    Examples:
+      nbkit study run noise.toml --jobs 2
+      nbkit study run noise.toml --retry-failed --test
+    """
+    from nbkit.studies import declaration
+    from nbkit.studies.planning import plan
+    from nbkit.studies.running import Progress, execute
+
+    study, executor = declaration.read(file), _executor(jobs, threads, device)
+    ends: Counter[str] = Counter()
+    with Progress(study.name) as progress:
+        for outcome in execute(study, executor, root=root, test=test, retry_failed=retry, watch=progress):
+            if outcome.fresh:
+                ends[outcome.status] += 1
+                if outcome.reason:
+                    console.note(f"{outcome.experiment.title}: {outcome.reason}")
+    planned = plan(study, root, device=executor.device)
+    _summary(planned)
+    if ends["stopped"]:
+        console.note("nbkit: stopped by Ctrl-C; finished runs are kept, the same command goes on")
+        raise typer.Exit(130)
+    if not planned.complete:
+        states = ", ".join(f"{count} {state}" for state, count in planned.counts.items() if state != "done")
+        raise UserError(
+            f"study {study.name!r} lacks {len(planned.missing)} of {len(study)} runs ({states}); "
+            f"`nbkit study show {file}` says why, --retry-failed tries failed ones again"
+        )
+
+
+@app.command()
+def show(
+    file: File,
+    out: TableFile = None,
+    device: Devices = "auto",
+    root: RunsDir = None,
+) -> None:
+    """Show how far a study is: runs by model and noise, what failed and why, and the time left.
+
+    \b
+    Examples:
+      nbkit study show noise.toml
+      nbkit study show noise.toml --out noise.csv
+    """
+    from nbkit.studies import declaration
+    from nbkit.studies.planning import plan, results
+
+    check_table_file(out)
+    study = declaration.read(file)
+    planned = plan(study, root, device=device.partition(",")[0])
+    if out is not None:
+        write_table(out, results(study, root, partial=True))
+        console.say(f"{len(planned.runs)} runs, {len(planned.missing)} of them missing: {out}")
+        return
+    _summary(planned)
+    for each in planned.missing:
+        if each.reason:
+            console.say(f"failed: {each.experiment.title} ({each.label}): {each.reason}")
+
+
+def _executor(jobs: int, threads: int | None, device: str) -> Executor:
+    from nbkit.studies.executors import Inline
+    from nbkit.studies.pool import Pool
+    from nbkit.training.loop import pick_device
+
+    devices = tuple(device.split(","))
+    for name in devices:
+        pick_device(name)
+    if jobs == 1 and threads is None and len(devices) == 1:
+        return Inline(device)
+    return Pool(jobs, threads, devices)
+
+
+def _summary(planned: Plan) -> None:
+    """One row a model, data set and noise, states in columns, then the time left."""
+    table = planned.frame()
+    states = [state for state in ("done", "failed", "stopped", "running", "new") if state in set(table["status"])]
+    keys = [key for key in ("model", "data", "noise", "settings") if key == "model" or table[key].nunique() > 1]
+    rows: list[list[Any]] = []
+    for values, part in table.groupby(keys, sort=False):
+        counts = part["status"].value_counts()
+        left = _left(part)
+        rows.append([*values, *(int(counts.get(state, 0)) or None for state in states), left])
+    heads = [*keys, *("missing" if state == "new" else state for state in states), "time left"]
+    console.print_table(heads, rows)
+    console.say(str(planned))
+
+
+def _left(part: pd.DataFrame) -> str:
+    from nbkit.studies.planning import time_left
+
+    missing = part[part["status"] != "done"]
+    return time_left(missing["seconds"].sum(), int(missing["seconds"].isna().sum())) if len(missing) else ""
