@@ -30,11 +30,14 @@ def print_metrics(
     for split, masking, label in SPLITS:
         found = [m[split][masking] for m in metrics if split in m]
         if len(found) == len(metrics):
-            rows.append([label, *(_over_seeds([values[name] for values in found]) for name in names)])
+            rows.append([label, *(over_seeds([values[name] for values in found]) for name in names)])
         for other, values in (limits or {}).get((split, masking), {}).items():
             rows.append([f"  {other}", *(values.get(name) for name in names)])
     console.print_table(["", *names], rows)
 
 
-def _over_seeds(values: list[float]) -> float | str:
+def over_seeds(values: Sequence[float]) -> float | str | None:
+    """Mean ± standard deviation; one value as it is, none as nothing."""
+    if not values:
+        return None
     return f"{mean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else values[0]

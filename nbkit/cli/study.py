@@ -10,6 +10,7 @@ import typer
 
 from nbkit.cli import console
 from nbkit.cli.options import RunsDir, TableFile, check_table_file, write_table
+from nbkit.cli.results import over_seeds
 from nbkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,16 +126,20 @@ def _executor(jobs: int, threads: int | None, device: str) -> Executor:
 
 
 def _summary(planned: Plan) -> None:
-    """One row a model, data set and noise, states in columns, then the time left."""
+    """One row a model, data set and noise: how many runs are in which state, what they score, and the time left."""
     table = planned.frame()
+    metric = planned.runs[0].experiment.training.metric
+    scores = [each.scores(metric) for each in planned.runs]
+    splits = [split for split in ("valid", "test") if any(split in found for found in scores)]
     states = [state for state in ("done", "failed", "stopped", "running", "new") if state in set(table["status"])]
     keys = [key for key in ("model", "data", "noise", "settings") if key == "model" or table[key].nunique() > 1]
     rows: list[list[Any]] = []
     for values, part in table.groupby(keys, sort=False):
         counts = part["status"].value_counts()
-        left = _left(part)
-        rows.append([*values, *(int(counts.get(state, 0)) or None for state in states), left])
-    heads = [*keys, *("missing" if state == "new" else state for state in states), "time left"]
+        reached = [over_seeds([scores[n][split] for n in part.index if split in scores[n]]) for split in splits]
+        rows.append([*values, *(int(counts.get(state, 0)) or None for state in states), *reached, _left(part)])
+    found = [f"{split} {metric}" for split in splits]
+    heads = [*keys, *("missing" if state == "new" else state for state in states), *found, "time left"]
     console.print_table(heads, rows)
     console.say(str(planned))
 

@@ -41,6 +41,17 @@ class Planned:
         """Why it failed, if it did."""
         return self.run.read_json("failed.json")["reason"] if self.status == "failed" else ""
 
+    def scores(self, metric: str) -> dict[str, float]:
+        """The metric by split, training items masked, of a run that is done; ``test`` where that was opened."""
+        if self.status != "done":
+            return {}
+        metrics = self.run.read_json(final.METRICS)
+        return {
+            split: metrics[split]["train"][metric]
+            for split in ("valid", "test")
+            if metric in metrics.get(split, {}).get("train", {})
+        }
+
 
 @dataclass(frozen=True)
 class Plan:

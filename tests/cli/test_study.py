@@ -57,6 +57,9 @@ def test_a_study_is_shown_computed_and_shown_again(nbkit: Cli, noise: Path) -> N
     table = pd.read_csv("noise.csv")
     assert table["noise"].tolist() == ["clean"] * 2 + ["drop_edges:0.3"] * 2
     assert table["test.train.recall@20"].notna().all()
+    heads, first, *_ = done.out.splitlines()
+    assert "valid recall@20" in heads
+    assert f"{table['test.train.recall@20'][0]:.4f}" in first
 
 
 def test_failed_runs_are_told_kept_and_tried_again(nbkit: Cli, noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:
