@@ -11,7 +11,7 @@ from nbkit.plots.colors import NEUTRAL, model_style, rgba
 from nbkit.plots.theme import figure, interval, metric_label, need, no_data
 
 _COLUMNS = ["model", "operator", "rate", "strength", "mean", "low", "high"]
-_NOTHING_LOST = {"color": NEUTRAL, "width": 1, "dash": "dot"}
+_REFERENCE = {"color": NEUTRAL, "width": 1, "dash": "dot"}
 _PANELS = 3  # beside each other
 _ROOM = 0.04  # of a figure's width that the label of a rate takes; one too near to the last is left out
 
@@ -28,7 +28,7 @@ def retention_curves(retention: pd.DataFrame, *, metric: str = "", title: str = 
     of = f" of {metric_label(metric)}" if metric else ""
     fig = _curves(retention, "retention_curves", f"share{of} kept", title)
     if len(fig.data):
-        fig.add_hline(y=1, line=_NOTHING_LOST)
+        fig.add_hline(y=1, line=_REFERENCE)
         fig.update_yaxes(tickformat=".0%", hoverformat=".1%")
     return fig
 
@@ -73,10 +73,37 @@ def retention_areas(areas: pd.DataFrame, *, title: str = "Area under retention")
                 showlegend=False,
                 **place,
             )
-    fig.add_vline(x=1, line=_NOTHING_LOST)
+    fig.add_vline(x=1, line=_REFERENCE)
     fig.update_xaxes(matches="x", tickformat=".2~f", nticks=6)
     fig.update_yaxes(categoryorder="array", categoryarray=models[::-1], range=[-0.6, len(models) - 0.4])
     return fig.update_layout(title_text=title)
+
+
+def noise_found(recovery: pd.DataFrame, *, title: str = "Injected clicks found") -> go.Figure:
+    """ROC-AUC at finding injected training pairs over their rate, of models' credibilities and of raw cosines.
+
+    ``recovery`` has columns model, operator, rate, measure, table, value, low, high, as
+    :func:`nbkit.studies.injected.injected_recovery` gives it; rows that are no ``noise AUC`` are left out, and so are
+    differences. The dotted line is chance.
+
+    Raises:
+        UserError: a missing column.
+    """
+    if recovery.empty:
+        return no_data(title)
+    need(recovery, ["model", "operator", "rate", "measure", "table", "value", "low", "high"], "noise_found")
+    found = recovery[(recovery["measure"] == "noise AUC") & ~recovery["table"].str.contains(" - ", regex=False)]
+    own = found["table"] == "credibility"
+    found = found.assign(
+        model=found["model"].where(own, found["table"]),  # a cosine is the data's, whatever model it stands beside
+        strength=found["rate"],
+        mean=found["value"],
+    ).drop_duplicates(["model", "operator", "rate"])
+    fig = _curves(found, "noise_found", "ROC-AUC", title)
+    if len(fig.data):
+        fig.add_hline(y=0.5, line=_REFERENCE)
+        fig.update_yaxes(hoverformat=".3f")
+    return fig
 
 
 def _curves(table: pd.DataFrame, figure_name: str, label: str, title: str) -> go.Figure:

@@ -38,8 +38,9 @@ def injected_recovery(
 
     Of injected training pairs: ``noise AUC`` and ``noise AP`` of the model's credibility, beside the cosine of each
     item with the user's others; by chance .5, and the share of injected pairs. Of injected content: ``CKA with clean``
-    of raw and exported features, in each touched modality. A table that also lost what is beside the point in clean
-    features agrees less with them: compare it with one of its own width, such as ``denoised - projected``.
+    of raw and exported features, in each touched modality. A table that loses what is beside the point in clean
+    features agrees less with them, too: of ``denoised - projected`` only a value above 0 says something, namely that
+    damage is undone.
 
     Means over seeds, whose noise differs; intervals over units and seeds. Runs on clean data, of models that offer
     neither, or under noise that leaves nothing to find (dropped pairs) have no row: the table may be empty.

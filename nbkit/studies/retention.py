@@ -33,7 +33,7 @@ def noise_rates(
     """Rates by operator, clean data first, for :func:`nbkit.studies.robustness`: of a scenario, or as given.
 
     ``content`` overwrites the features of 5 to 20 % of items by those of others: DA-MRS's protocol, and our guess of
-    the noisy multi-modal content in the caption of JBM-Diff's Figure 3. ``feedback`` adds random clicks, or deletes some.
+    the noisy multi-modal content in the caption of JBM-Diff's Figure 3. ``feedback`` adds random clicks or drops some.
     ``all`` is every operator. Without a scenario: ``operators`` at ``rates``, or ``decibels`` where that is their unit.
 
     Raises:

@@ -34,10 +34,22 @@ def areas() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "operator", "mean", "low", "high"])
 
 
+def recovery() -> pd.DataFrame:
+    tables = {"credibility": 0.8, "cosine text": 0.6, "credibility - cosine text": 0.2}
+    rows = [
+        (model, operator, rate, measure, table, value + (model == "vbpr") * (table == "credibility") * 0.1, 0.4, 0.95)
+        for model, operator, rate, measure, (table, value) in itertools.product(
+            ("vbpr", "freedom"), RATES, (0.2, 0.5), ("noise AUC", "noise AP"), tables.items()
+        )
+    ]
+    return pd.DataFrame(rows, columns=["model", "operator", "rate", "measure", "table", "value", "low", "high"])
+
+
 KINDS = {
     "retention_curves": (plots.retention_curves, curves),
     "quality_curves": (plots.quality_curves, curves),
     "retention_areas": (plots.retention_areas, areas),
+    "noise_found": (plots.noise_found, recovery),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -77,7 +89,10 @@ def test_each_operator_has_a_titled_panel_with_every_model_in_it(kind):
     fig = draw(table())
     assert panel_titles(fig) == ["row shuffle", "gaussian"]
     named = {axis: [t.name for t in lines(fig) if t.xaxis == axis] for axis in ("x", "x2")}
-    assert named["x"] == named["x2"] == list(dict.fromkeys(table()["model"]))
+    more = ["cosine text"] * (kind == "noise_found")
+    assert named["x"] == named["x2"]
+    assert set(named["x"]) == {*table()["model"], *more}
+    assert len(set(named["x"])) == len(named["x"])
 
 
 def test_lines_hold_the_means_over_strength_in_the_colours_of_the_models_above_all_bands():
@@ -138,3 +153,12 @@ def test_areas_have_intervals_as_limits_and_models_from_top_to_bottom():
     assert (first.error_x.array[0], first.error_x.arrayminus[0]) == pytest.approx((0.15, 0.1))
     assert list(fig.layout.yaxis.categoryarray) == ["bpr", "freedom", "vbpr"]
     assert {shape.x0 for shape in fig.layout.shapes} == {1}
+
+
+def test_noise_found_draws_each_credibility_and_every_cosine_once_against_chance():
+    fig = plots.noise_found(recovery())
+    drawn = {trace.name: list(trace.y) for trace in lines(fig) if trace.xaxis == "x"}
+    assert drawn == {"vbpr": pytest.approx([0.9] * 2), "cosine text": [0.6] * 2, "freedom": [0.8] * 2}
+    assert {shape.y0 for shape in fig.layout.shapes} == {0.5}
+    nothing = recovery()
+    assert panel_titles(plots.noise_found(nothing[nothing["measure"] == "noise AP"])) == ["no data"]
