@@ -18,6 +18,7 @@ from nbkit.errors import UserError, nearest
 from nbkit.evaluation.stats import holm
 
 RESAMPLES = 2_000
+_DIFFERENCES = ["model", "operator", "other", "mean", "other_mean", "difference", "low", "high", "p"]
 _DRAWS = 4_000_000  # users drawn at a time: some 64 MB
 
 
@@ -124,10 +125,11 @@ class Robustness:
         """Paired differences in area, model - other, as :func:`nbkit.evaluation.stats.compare_all` gives them.
 
         Columns: model, operator, other, mean, other_mean, difference, low, high, p, p_holm, verdict. Of every
-        model from the baseline, or of all pairs; Holm's adjustment is over all rows, operators included.
+        model from the baseline, or of all pairs: none of a single model. Holm's adjustment is over all rows, operators
+        included.
 
         Raises:
-            UserError: an unknown baseline, or fewer than two models.
+            UserError: an unknown baseline.
         """
         models = list(dict.fromkeys(c.model for c in self.curves))
         if baseline is not None and baseline not in models:
@@ -143,9 +145,7 @@ class Robustness:
                 {"model": one.model, "operator": one.operator, "other": other.model, "mean": mine, "other_mean": others}
                 | {"difference": mean, "low": low, "high": high, "p": p}
             )
-        if not rows:
-            raise UserError(f"noise curves hold {len(models)} model, expected two or more to compare")
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(rows, columns=_DIFFERENCES)
         frame["p_holm"] = holm(frame["p"].to_numpy())
         sign = np.where(frame["difference"] > 0, "better", "worse")
         frame["verdict"] = np.where(frame["p_holm"] < 1 - self.level, sign, "no difference shown")

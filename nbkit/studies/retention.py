@@ -126,9 +126,8 @@ def findings(robustness: Robustness, metric: str = "recall@20") -> list[str]:
     Differences are those that Holm's adjustment over all pairs and operators leaves; crossings those in at least as
     many resamples as the level.
     """
-    alone = len({curve.model for curve in robustness.curves}) == 1
-    kept, crossings = _by_operator(robustness.retention()), _by_operator(robustness.crossings())
-    differences = {} if alone else _by_operator(robustness.differences())
+    tables = robustness.retention(), robustness.differences(), robustness.crossings()
+    kept, differences, crossings = map(_by_operator, tables)
     said = []
     for operator, rows in kept.items():
         kind = corrupt.operators()[operator]
@@ -137,12 +136,13 @@ def findings(robustness: Robustness, metric: str = "recall@20") -> list[str]:
         shares = ", ".join("{model} {mean:.0%} ({low:.0%} – {high:.0%})".format(**row) for row in last)
         at = rate_text(kind, last[0]["rate"])
         said.append(f"{operator} at {at}: of its {metric} on clean data keeps {shares}.")
-        shown = [row for row in differences.get(operator, []) if row["verdict"] != "no difference shown"]
+        compared = differences.get(operator, [])
+        shown = [row for row in compared if row["verdict"] != "no difference shown"]
         for row in shown:
             more, less = (row["model"], row["other"])[:: 1 if row["difference"] > 0 else -1]
             by = f"area +{abs(row['difference']):.3f}, p = {row['p_holm']:.3f}"
             said.append(f"{operator}: {more} keeps more than {less} ({by}).")
-        if not shown and not alone:
+        if compared and not shown:
             said.append(f"{operator}: no difference in area is shown between any two models.")
         for row in crossings.get(operator, []):
             if row["share"] >= robustness.level and row["rate"] == row["rate"]:

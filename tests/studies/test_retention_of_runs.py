@@ -141,6 +141,14 @@ def test_findings_say_who_keeps_more_only_where_it_is_shown():
     ]
 
 
+def test_findings_of_one_model_compare_nothing():
+    clean = np.random.default_rng(0).random((1, 300))
+    alone = Robustness(
+        [NoiseCurve("a", "gaussian", (math.inf, 10.0), np.stack([clean, clean]))], np.random.default_rng(0)
+    )
+    assert findings(alone) == ["gaussian at 10 dB: of its recall@20 on clean data keeps a 100% (100% – 100%)."]
+
+
 # --- what is found of injected noise ---
 
 
