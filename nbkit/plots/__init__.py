@@ -15,6 +15,7 @@ from nbkit.plots.gallery import write_gallery
 from nbkit.plots.paired import difference_forest, win_tie_loss
 from nbkit.plots.provenance import provenance_of
 from nbkit.plots.ranking import group_comparison, metric_comparison, pareto
+from nbkit.plots.robustness import noise_found, quality_curves, retention_areas, retention_curves
 from nbkit.plots.theme import model_color, model_style, no_data, use_theme
 from nbkit.plots.training import training_curves
 
@@ -29,10 +30,14 @@ __all__ = [
     "model_color",
     "model_style",
     "no_data",
+    "noise_found",
     "noise_truth",
     "pareto",
     "popularity_curve",
     "provenance_of",
+    "quality_curves",
+    "retention_areas",
+    "retention_curves",
     "save_figure",
     "spectra",
     "training_curves",

@@ -37,6 +37,17 @@ class Operator:
     def neutral(self) -> float:
         return 0.0 if self.unit == "share" else math.inf
 
+    def strength(self, rate: float) -> float:
+        """The rate on a scale that rises with the noise from 0, clean: a share as it is, decibels as σ / signal RMS.
+
+        The second is 10^(-dB / 20): .1 at 20 dB, 1 at 0 dB.
+        """
+        return float(rate) if self.unit == "share" else 10 ** (-rate / 20)
+
+    def rate(self, strength: float) -> float:
+        """The rate of a strength: the inverse of :meth:`strength`."""
+        return strength if self.unit == "share" else -20 * math.log10(strength) if strength else math.inf
+
     def check(self, rate: float) -> None:
         """Refuse a rate out of range.
 
