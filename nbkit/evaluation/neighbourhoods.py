@@ -1,7 +1,8 @@
 """How far two tables of the same items, or a table and its picture, agree on who is near whom.
 
-Every measure comes as one value an item, whose mean is the measure; a bootstrap over them holds neighbourhoods fixed.
-Tables ``(I, D)`` are compared by cosine, places ``(I, 2)`` in a picture by distance. ``I`` items, ``k`` neighbours.
+Every measure comes as one value an item, whose mean is the measure. A bootstrap over them holds neighbourhoods fixed,
+though an item drawn or not is also a neighbour gained or lost: for all but the displacement such intervals came out 15
+to 30 % too narrow in simulations of 200 and 600 items. Tables ``(I, D)`` are compared by cosine, places ``(I, 2)`` in a picture by distance. ``I`` items, ``k`` neighbours.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def continuity(table: np.ndarray, places: np.ndarray, k: int) -> np.ndarray:
 def displacement(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """How far each item's direction moved within one space, both ``(I, D)``; 1 is as far as two random items.
 
-    Distance of the rows, scaled to length 1, over the root mean squared distance of two items drawn from ``before``.
+    Distance of the rows, scaled to length 1, over the root mean squared distance of two items drawn from ``before``;
+    a row sent to the mean of all gets about 0.7, so being drawn to the middle is not the way back.
     For tables with axes in common: rotate one of two equal tables, and everything has moved.
 
     Raises:

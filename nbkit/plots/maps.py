@@ -11,10 +11,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nbkit.errors import UserError
-from nbkit.plots.colors import GREY, NEUTRAL, PALETTE, VERMILLION
+from nbkit.plots.colors import BLUE, GOLD, GREEN, GREY, NEUTRAL, ORANGE, PALETTE, PINK, VERMILLION
 from nbkit.plots.theme import figure, need, no_data
 
 _PLAIN = [color for color in PALETTE if color != GREY]  # grey is for what has no colour of its own
+# Groups that are called after colours get those: a green dot that is called purple is not read but deciphered.
+_NAMED = {"red": VERMILLION, "orange": ORANGE, "yellow": GOLD, "green": GREEN, "blue": BLUE, "purple": "#6A5ACD"}
+_NAMED |= {"pink": PINK, "brown": "#8C6D46", "grey": GREY, "gray": GREY}
 _TOUCHED = {False: ("untouched", NEUTRAL), True: ("touched by noise", VERMILLION)}
 
 
@@ -92,7 +95,8 @@ def movement_map(
     panels = list(dict.fromkeys(moves["panel"]))
     fig = _panels(panels, notes or {}, title)
     able = moves[moves["touched"]] if "touched" in moves else moves
-    length = np.hypot(able["x_to"] - able["x"], able["y_to"] - able["y"]).groupby(able["item"]).sum()
+    distance = pd.Series(np.hypot(able["x_to"] - able["x"], able["y_to"] - able["y"]), index=able.index)
+    length = distance.groupby(able["item"]).sum()
     order = length[length > 0].sort_values(kind="stable").index
     drawn = order[np.unique(np.linspace(0, len(order) - 1, min(show, len(order))).round().astype(int))]
     groups = _groups(moves[color], 9) if color else {"moved": VERMILLION}
@@ -129,7 +133,7 @@ def _panels(panels: list[Any], notes: Mapping[str, str], title: str) -> go.Figur
         shared_yaxes="all",
         figure=figure(height=side + (136 if notes else 120)),
     )
-    # No ticks: the axes of such a map have no unit that a reader could use. Equal ranges and square units make panels comparable.
+    # No ticks: such axes have no unit that a reader could use. Equal ranges and square units make panels comparable.
     fig.update_xaxes(showticklabels=False, ticks="", zeroline=False, mirror=True, constrain="domain", matches="x")
     fig.update_yaxes(showticklabels=False, ticks="", zeroline=False, mirror=True, constrain="domain", matches="y")
     fig.update_yaxes(scaleanchor="x", scaleratio=1, constraintoward="top")
@@ -184,7 +188,8 @@ def _groups(values: pd.Series, most: int) -> dict[str, str] | None:
         return None
     counts = values.astype(str).value_counts()
     largest = sorted(counts.index[: min(most, len(_PLAIN))])
-    return dict(zip(largest, _PLAIN, strict=False)) | ({"other": NEUTRAL} if len(counts) > len(largest) else {})
+    colors = [_NAMED[name] for name in largest] if set(largest) <= set(_NAMED) else _PLAIN
+    return dict(zip(largest, colors, strict=False)) | ({"other": NEUTRAL} if len(counts) > len(largest) else {})
 
 
 def _grouped(values: pd.Series, groups: Mapping[str, str]) -> pd.Series:

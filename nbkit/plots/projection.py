@@ -80,7 +80,8 @@ class FixedMap:
         if self.axes is not None:
             # einsum sums each row in the same order, however many rows there are; a matrix product need not
             return np.einsum("nd,dk->nk", table - self.centre, self.axes)
-        assert self.anchors is not None and self.places is not None
+        assert self.anchors is not None
+        assert self.places is not None
         return np.array([_between(row, self.anchors, self.places) for row in table]).reshape(-1, 2)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nbkit import plots
 from nbkit.errors import UserError
-from nbkit.plots.colors import NEUTRAL
+from nbkit.plots.colors import GREEN, NEUTRAL, VERMILLION
 from nbkit.plots.maps import joined
 
 PANELS = ["raw", "denoised", "fused"]
@@ -53,9 +53,15 @@ def test_a_group_has_one_colour_and_one_entry_of_the_legend_in_all_panels():
     colors = {}
     for trace in fig.data:
         colors.setdefault(trace.name, set()).add(trace.marker.color)
-    assert [name for name in colors] == ["a", "b", "c"]
+    assert list(colors) == ["a", "b", "c"]
     assert all(len(own) == 1 for own in colors.values())
     assert [t.name for t in fig.data if t.showlegend] == ["a", "b", "c"]
+
+
+def test_groups_called_after_colours_are_drawn_in_them():
+    table = points().assign(category=lambda f: f["item"].map(lambda i: ("green", "purple", "red")[i % 3]))
+    entries = {t.name: t.marker.color for t in plots.item_map(table, "category").data if t.showlegend}
+    assert entries == {"green": GREEN, "purple": "#6A5ACD", "red": VERMILLION}
 
 
 def test_small_groups_beyond_the_palette_are_grey_together():
