@@ -2,7 +2,8 @@
 
 Every measure comes as one value an item, whose mean is the measure. A bootstrap over them holds neighbourhoods fixed,
 though an item drawn or not is also a neighbour gained or lost: for all but the displacement such intervals came out 15
-to 30 % too narrow in simulations of 200 and 600 items. Tables ``(I, D)`` are compared by cosine, places ``(I, 2)`` in a picture by distance. ``I`` items, ``k`` neighbours.
+to 30 % too narrow in simulations of 200 and 600 items.
+Tables ``(I, D)`` are compared by cosine, places ``(I, 2)`` in a picture by distance. ``I`` items, ``k`` neighbours.
 """
 
 from __future__ import annotations
