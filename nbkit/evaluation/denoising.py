@@ -67,7 +67,7 @@ def profile_cosine(pairs: np.ndarray, features: np.ndarray) -> np.ndarray:
     Shapes: ``pairs`` ``(P, 2)`` distinct, ``features`` ``(I, D)``, rows scaled to length 1 first. A user's only item
     gets 0.
     """
-    unit = _unit(features.astype(np.float64))
+    unit = unit_rows(features.astype(np.float64))
     users, place = np.unique(pairs[:, 0], return_inverse=True)
     history = csr_array((np.ones(len(pairs)), (place, pairs[:, 1])), shape=(len(users), len(features)))
     total = history @ unit  # (users, D)
@@ -77,7 +77,7 @@ def profile_cosine(pairs: np.ndarray, features: np.ndarray) -> np.ndarray:
         own = unit[pairs[some, 1]]
         others = total[place[some]] - own
         others[(history.indptr[1:] - history.indptr[:-1])[place[some]] == 1] = 0  # rounding is no profile
-        cosines[some] = (_unit(others) * own).sum(axis=1)
+        cosines[some] = (unit_rows(others) * own).sum(axis=1)
     return cosines
 
 
@@ -162,7 +162,8 @@ def _from_here_on(values: np.ndarray) -> np.ndarray:
     return values[::-1].cumsum()[::-1]
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, ``(N, D)``; rows of zeros stay."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 

@@ -12,6 +12,7 @@ from nbkit.plots.data import (
 from nbkit.plots.features import feature_spectrum, spectra
 from nbkit.plots.figures import SavedFigure, save_figure
 from nbkit.plots.gallery import write_gallery
+from nbkit.plots.maps import item_map, movement_map
 from nbkit.plots.paired import difference_forest, win_tie_loss
 from nbkit.plots.provenance import provenance_of
 from nbkit.plots.ranking import group_comparison, metric_comparison, pareto
@@ -26,9 +27,11 @@ __all__ = [
     "feature_spectrum",
     "group_comparison",
     "interactions_over_time",
+    "item_map",
     "metric_comparison",
     "model_color",
     "model_style",
+    "movement_map",
     "no_data",
     "noise_found",
     "noise_truth",

@@ -19,6 +19,7 @@ from nbkit.errors import UserError
 from nbkit.evaluation.recovery import Values, recovery_values, summary
 from nbkit.models.base import Recommender
 from nbkit.runs import RunFolder
+from nbkit.studies.embeddings import by_modality
 from nbkit.studies.experiment import Experiment, load_model
 from nbkit.studies.store import flatten
 
@@ -130,11 +131,7 @@ def offered(
     of ``data.train.pairs()`` is the mean of ``model.credibility(users, positives, negatives)`` over 10 fixed draws
     of negatives.
     """
-    denoised: dict[str, dict[str, np.ndarray]] = {}
-    for name, table in model.export().items():
-        modality = max((m for m in dataset.modalities if name.endswith(f"_{m}")), key=len, default=None)
-        if modality is not None:
-            denoised.setdefault(name.removesuffix(f"_{modality}"), {})[modality] = table.float().cpu().numpy()
+    denoised = by_modality(model.export(), dataset)
     judge = getattr(model, "credibility", None)
     if judge is None:
         return denoised, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,15 @@ def spectrum() -> pd.DataFrame:
     return plots.spectra({"text": np.diag([3.0, 2.0, 1.0, 0.5])})
 
 
+def points() -> pd.DataFrame:
+    rows = [(panel, item, item, -item, "ab"[item % 2]) for panel in ("raw", "fused") for item in range(6)]
+    return pd.DataFrame(rows, columns=["panel", "item", "x", "y", "category"])
+
+
+def moves() -> pd.DataFrame:
+    return points().assign(x_to=lambda f: f.x + f.item, y_to=lambda f: f.y)
+
+
 KINDS: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] = {
     "training_curves": (plots.training_curves, history),
     "metric_comparison": (plots.metric_comparison, scores),
@@ -119,6 +129,8 @@ KINDS: dict[str, tuple[Callable[..., go.Figure], Callable[[], pd.DataFrame]]] = 
     "interactions_over_time": (plots.interactions_over_time, interactions),
     "feature_spectrum": (plots.feature_spectrum, spectrum),
     "noise_truth": (plots.noise_truth, truth),
+    "item_map": (partial(plots.item_map, color="category"), points),
+    "movement_map": (plots.movement_map, moves),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
