@@ -116,6 +116,7 @@ class Recommender(nn.Module, ABC):
     paper: ClassVar[Paper]
     modalities: ClassVar[Literal["none", "optional", "any"]] = "any"  # "any": one or more feature tables are needed
     presets: ClassVar[Mapping[str, Preset]] = {}  # by data set
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # what an ablation turns off, and the settings that do it
     grid: ClassVar[Grid] = Grid("none declared")  # what tuning tries
 
     @classmethod

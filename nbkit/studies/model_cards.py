@@ -99,8 +99,7 @@ def _settings(cls: type[Recommender]) -> str:
 
 
 def _ablations(cls: type[Recommender]) -> list[str]:
-    parts: Mapping[str, Mapping[str, Any]] = getattr(cls, "parts", {})
-    rows = [[f"without `{part}`", _values(values)] for part, values in parts.items()]
+    rows = [[f"without `{part}`", _values(values)] for part, values in cls.parts.items()]
     return [f"## Ablations\n\n{_table(['variant', 'settings'], rows)}"] if rows else []
 
 

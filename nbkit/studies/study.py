@@ -150,7 +150,7 @@ def ablation(
         UserError: as :func:`grid`; a model that declares no parts, or an unknown part.
     """
     given = dict(locals())
-    switches: Mapping[str, Settings] = getattr(model_class(model), "parts", {})
+    switches = model_class(model).parts
     if not switches:
         raise UserError(f"model {model} declares no parts; expected one of a model that can be taken apart")
     off = [switches[_known(part, switches, f"model {model}: unknown part")] for part in parts or switches]
