@@ -46,7 +46,8 @@ def stages(model: Recommender, dataset: MultimodalDataset, modality: str) -> dic
 def weights_on(run: RunFolder, dataset: MultimodalDataset) -> Recommender:
     """The model of a finished run, given data it was not trained on: its weights, the other's features and graphs.
 
-    For what noise does to a model that has never met it; users and items must be those of the run.
+    For what noise does to a model that has never met it; users and items must be those of the run. Features that were
+    trained are weights: they come from the run, and damage to them is not seen.
 
     Raises:
         UserError: the run is not finished, or its weights do not fit the data.
