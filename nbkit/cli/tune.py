@@ -87,7 +87,7 @@ def tune(
     if dataset.caveat:
         console.say(f"caveat: {dataset.caveat}")
     if all(row["score"] != row["score"] for row in rows):
-        raise UserError("every trial diverged; expected settings under which a loss stays finite (a smaller lr)")
+        raise UserError("no trial finished, the notes say why; where losses diverge, try a smaller lr")
 
 
 def _plan(
