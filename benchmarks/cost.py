@@ -34,7 +34,8 @@ CASES = {
     case.name: case
     for case in (
         REFERENCE,  # against itself: how far the ratios scatter
-        *(Case(model, model) for model in ("bpr", "vbpr", "freedom", "diffcl")),
+        *(Case(model, model) for model in ("bpr", "vbpr", "mmgcn", "dualgnn", "slmrec", "bm3", "mgcn", "freedom")),
+        *(Case(model, model) for model in ("pgl", "da_mrs", "diffmm", "diffcl")),
         Case("diffcl-no-diffusion", "diffcl", {"contrast": 0.0}),
         Case("jbm_diff", "jbm_diff"),
         Case("jbm_diff-no-diffusion", "jbm_diff", {"eta": 0.0}),
