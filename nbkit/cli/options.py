@@ -36,10 +36,10 @@ _WRITERS: dict[str, Any] = {
 }
 
 
-def check_table_file(out: Path | None) -> None:
-    """Refuse a name that says no known kind of table, before anything is computed."""
-    if out is not None and out.suffix not in _WRITERS:
-        raise UserError(f"--out {str(out)!r}; expected a name ending in {' or '.join(_WRITERS)}")
+def check_table_file(out: Path | None, *others: str) -> None:
+    """Refuse a name that says no known kind of table, nor one of the ``others``, before anything is computed."""
+    if out is not None and out.suffix not in (*_WRITERS, *others):
+        raise UserError(f"--out {str(out)!r}; expected a name ending in {' or '.join((*_WRITERS, *others))}")
 
 
 def write_table(out: Path, table: pd.DataFrame) -> None:

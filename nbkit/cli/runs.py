@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nbkit.cli import console
-from nbkit.cli.options import RunId, RunsDir, open_run
+from nbkit.cli.options import RunId, RunsDir, check_table_file, open_run, write_table
 from nbkit.cli.results import print_metrics
 from nbkit.errors import UserError
 
-app = typer.Typer(help="Runs: list, show, compare, export, and the path of one.", no_args_is_help=True)
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbkit.runs import RunFolder
+
+app = typer.Typer(help="Runs: list, show, compare, table, export, and the path of one.", no_args_is_help=True)
 
 _COLUMNS = {
     "run": "run",
@@ -134,6 +139,96 @@ def compare(
     console.print_table(
         ["metric", *(run.id for run in found)], [[name, *(m.get(name) for m in metrics)] for name in names]
     )
+
+
+@app.command()
+def table(
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only runs on data of this name, where there are several."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What is compared: recall@20, ndcg@10 …")] = "recall@20",
+    split: Annotated[str, typer.Option(help="test, of runs whose test split is open, or valid.")] = "test",
+    masking: Annotated[
+        str, typer.Option(help="Whose items are left out of the ranking: train or train+valid.")
+    ] = "train",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write it: .md or .tex as it is read, .csv or .parquet as it is."),
+    ] = None,
+    root: RunsDir = None,
+) -> None:
+    """Rank finished runs on the same data: one row a model and its settings, over seeds.
+
+    With intervals over users, whom each is certainly above (paired per user, Holm-corrected over all pairs), and
+    whether the order is the same with every seed.
+
+    \b
+    Examples:
+      nbkit runs table
+      nbkit runs table --data baby --split valid --out baby.md
+    """
+    from nbkit import repro
+    from nbkit.paths import write_atomic
+    from nbkit.plots import tables
+    from nbkit.studies.standings import standings, verdict
+
+    suffixes = {".md": tables.markdown, ".tex": tables.latex}
+    check_table_file(out, *suffixes)
+    found = _on_same_data(data, split, root)
+    rows, compared = standings(found, repro.numpy_generator(0, "bootstrap"), metric, split=split, masking=masking)
+    words = verdict(compared)
+    if out is not None and out.suffix not in suffixes:
+        write_table(out, rows)
+        console.say(f"{len(rows)} rows: {out}")
+        return
+    readable = _readable(rows, f"{split} {metric}")
+    if out is None:
+        console.print_table(list(readable), readable.to_numpy().tolist())
+        console.say(words)
+        return
+    write_atomic(out, f"{suffixes[out.suffix](readable)}\n" + (f"\n{words}\n" if out.suffix == ".md" else ""))
+    console.say(f"{len(rows)} rows: {out}")
+
+
+def _on_same_data(data: str | None, split: str, root: Path | None) -> list[RunFolder]:
+    """The finished runs on data of that name, with the test split open where that is asked for."""
+    from nbkit.studies.planning import tested
+    from nbkit.studies.store import RunStore
+
+    store = RunStore(root)
+    done = [run for run in store.runs() if run.status == "done" and (split != "test" or tested(run))]
+    names = [run.read_json("environment.json")["dataset"]["name"] for run in done]
+    known = sorted(set(names))
+    if data is None and len(known) > 1:
+        raise UserError(f"runs on {len(known)} data sets in {str(store.root)!r}: --data is one of {', '.join(known)}")
+    if not known or (data is not None and data not in known):
+        opened = " whose test split is open (`nbkit evaluate RUN` opens it)" * (split == "test")
+        there = f"there are some on {', '.join(known)}" if known else "there is none"
+        raise UserError(f"no finished run on {data or 'any data'} in {str(store.root)!r}{opened}; {there}")
+    return [run for run, name in zip(done, names, strict=True) if data in (None, name)]
+
+
+def _readable(rows: pd.DataFrame, title: str) -> pd.DataFrame:
+    """The standings with intervals as text, without columns that say nothing."""
+    interval = [f"{mean:.4f} ({low:.4f} – {high:.4f})" for mean, low, high in rows[["mean", "low", "high"]].to_numpy()]
+    shown = rows.assign(
+        **{title: interval, "valid": rows["valid"].map("{:.4f}".format), "certainly above": rows["above"]},
+        **{"± over seeds": rows["seed_std"].map(lambda value: "" if value != value else f"{value:.4f}")},
+    )
+    columns = [
+        "model",
+        "settings",
+        "training",
+        "seeds",
+        "valid",
+        title,
+        "± over seeds",
+        "certainly above",
+        "epochs",
+        "runs",
+    ]
+    return shown[[name for name in columns if (shown[name] != "").any()]]
 
 
 @app.command()

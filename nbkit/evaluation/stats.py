@@ -188,7 +188,13 @@ def compare_all(
         means = {"mean": np.nanmean(tables[model]), "other_mean": np.nanmean(tables[other])}
         rows.append({"model": model, "other": other} | means | vars(result))
     frame = pd.DataFrame(rows)
-    frame.insert(list(frame).index("p") + 1, "p_holm", holm(frame["p"].to_numpy()))
+    frame.insert(list(frame).index("p") + 1, "p_holm", 1.0)
+    return judged(frame, level=level)
+
+
+def judged(comparisons: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
+    """Rows of one or more :func:`compare_all` as one family: ``p_holm`` over all of them, and the ``verdict`` of it."""
+    frame = comparisons.assign(p_holm=holm(comparisons["p"].to_numpy()))
     direction = np.where(frame["difference"] > 0, "better", "worse")
     frame["verdict"] = np.where(frame["p_holm"] < 1 - level, direction, "no difference shown")
     return frame

@@ -19,7 +19,7 @@ from nbkit.studies.store import RunStore
 def scores(
     runs: Sequence[RunFolder], metric: str = "recall@20", *, split: str = "test", masking: str = "train"
 ) -> pd.DataFrame:
-    """Per-user scores of runs as one long table: model, seed, user, value.
+    """Per-user scores of runs as one long table: model, seed, user, value, and the run.
 
     Raises:
         UserError: no run, runs on different data, an unknown metric, or a test split that was not opened yet.
@@ -38,7 +38,7 @@ def scores(
     if silent:
         raise UserError(f"run {min(silent)} has no {split} scores; open its test split first (nbkit evaluate)")
     long = names[["run", "model", "seed"]].merge(table[["run", "user", metric]], on="run")
-    return long.rename(columns={metric: "value"})[["model", "seed", "user", "value"]]
+    return long.rename(columns={metric: "value"})[["model", "seed", "user", "value", "run"]]
 
 
 def _identity(run: RunFolder) -> dict[str, object]:

@@ -68,6 +68,23 @@ def test_a_run_is_shown_with_settings_machine_and_metrics(nbkit: Cli, run: RunFo
     assert "caveat: planted in a test" in out
 
 
+def test_the_standings_rank_finished_runs_and_can_be_written(nbkit: Cli, shop: Path) -> None:
+    assert "no finished run on any data in 'runs' whose test split is open" in nbkit("runs", "table").error
+    for model in ("bpr", "lightgcn"):
+        assert nbkit("train", model, "--data", shop, *QUICK, "--seeds", "0,1").code == 0
+    assert "no finished run on any data" in nbkit("runs", "table").error  # the test split is still sealed
+    out = nbkit("runs", "table", "--split", "valid").out
+    assert {line.split()[0] for line in out.splitlines()[1:3]} == {"bpr", "lightgcn"}
+    assert "0,1" in out
+    assert "Of 1 pairs with two seeds or more" in out
+    assert "2 rows: runs.md" in nbkit("runs", "table", "--split", "valid", "--out", "runs.md").out
+    assert Path("runs.md").read_text().startswith("| model | ")
+    assert nbkit("runs", "table", "--split", "valid", "--out", "runs.csv").code == 0
+    assert pd.read_csv("runs.csv")["valid"].between(0, 1).all()
+    assert "expected a name ending in" in nbkit("runs", "table", "--split", "valid", "--out", "runs.xlsx").error
+    assert "no finished run on baby" in nbkit("runs", "table", "--split", "valid", "--data", "baby").error
+
+
 def test_comparing_shows_only_settings_that_differ(nbkit: Cli, run: RunFolder, shop: Path) -> None:
     nbkit("train", "lightgcn", "--data", shop, *QUICK, "--set", "layers=1")
     ids = [r.id for r in RunStore("runs").runs()]
