@@ -171,20 +171,22 @@ def table(
     from nbkit import repro
     from nbkit.paths import write_atomic
     from nbkit.plots import tables
-    from nbkit.studies.standings import standings, verdict
+    from nbkit.studies.standings import RISING, standings, verdict
 
     suffixes = {".md": tables.markdown, ".tex": tables.latex}
     check_table_file(out, *suffixes)
     found = _on_same_data(data, split, root)
     rows, compared = standings(found, repro.numpy_generator(0, "bootstrap"), metric, split=split, masking=masking)
     words = verdict(compared)
+    if rows["epochs"].str.contains(RISING).any():
+        words += f" {RISING} marks runs that patience ended while their validation was rising again."
     if out is not None and out.suffix not in suffixes:
         write_table(out, rows)
         console.say(f"{len(rows)} rows: {out}")
         return
     readable = _readable(rows, f"{split} {metric}")
     if out is None:
-        console.print_table(list(readable), readable.to_numpy().tolist())
+        console.print_table(list(map(str, readable)), readable.to_numpy().tolist())
         console.say(words)
         return
     write_atomic(out, f"{suffixes[out.suffix](readable)}\n" + (f"\n{words}\n" if out.suffix == ".md" else ""))
@@ -212,23 +214,12 @@ def _on_same_data(data: str | None, split: str, root: Path | None) -> list[RunFo
 def _readable(rows: pd.DataFrame, title: str) -> pd.DataFrame:
     """The standings with intervals as text, without columns that say nothing."""
     interval = [f"{mean:.4f} ({low:.4f} – {high:.4f})" for mean, low, high in rows[["mean", "low", "high"]].to_numpy()]
-    shown = rows.assign(
-        **{title: interval, "valid": rows["valid"].map("{:.4f}".format), "certainly above": rows["above"]},
-        **{"± over seeds": rows["seed_std"].map(lambda value: "" if value != value else f"{value:.4f}")},
-    )
-    columns = [
-        "model",
-        "settings",
-        "training",
-        "seeds",
-        "valid",
-        title,
-        "± over seeds",
-        "certainly above",
-        "epochs",
-        "runs",
-    ]
-    return shown[[name for name in columns if (shown[name] != "").any()]]
+    spread = ["" if value != value else f"{value:.4f}" for value in rows["seed_std"]]
+    valid = [f"{value:.4f}" for value in rows["valid"]]
+    shown = rows.rename(columns={"mean": title, "seed_std": "± over seeds", "above": "certainly above"})
+    shown = shown.assign(valid=valid).drop(columns=["low", "high"])
+    shown[title], shown["± over seeds"] = interval, spread
+    return shown.loc[:, (shown != "").any()]
 
 
 @app.command()

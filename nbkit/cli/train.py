@@ -109,7 +109,7 @@ def train(
 def _one(experiment: Experiment, dataset: MultimodalDataset, root: Path | None, device: str, test: bool) -> RunFolder:
     from nbkit.paths import runs_dir
     from nbkit.runs import RunFolder
-    from nbkit.studies.experiment import run_experiment
+    from nbkit.studies.experiment import run_experiment, was_cut_short
     from nbkit.training.callbacks import Callback, progress
 
     class Resumed(Callback):
@@ -134,4 +134,9 @@ def _one(experiment: Experiment, dataset: MultimodalDataset, root: Path | None, 
         else f"{fitted['epochs']} epochs in {fitted['wall_seconds']:.1f} s, best {fitted['best_epoch']}"
     )
     console.say(f"{title}: run {run.id}, {how}")
+    if was_cut_short(run):
+        console.note(
+            f"{title}: its validation was rising again when patience ended it after epoch {fitted['epochs']}; "
+            f"try more, as --train patience={4 * experiment.training.patience}"
+        )
     return run

@@ -22,6 +22,7 @@ from nbkit.paths import runs_dir
 from nbkit.runs import RunFolder, run_id
 from nbkit.training.callbacks import Callback
 from nbkit.training.checkpoint import load_weights, save_weights, snapshot
+from nbkit.training.curves import cut_short
 from nbkit.training.loop import FitResult, TrainSettings, fit, pick_device
 from nbkit.training.memory import PeakMemory
 
@@ -217,6 +218,14 @@ def _train(
     run.finish()
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def was_cut_short(run: RunFolder) -> bool:
+    """Whether patience ended a finished run while its validation was rising again (:func:`cut_short`)."""
+    training = run.read_json("settings.json")["training"]
+    history = run.read_table("history.parquet")
+    scores = history[f"valid_{training['metric']}"].dropna()
+    return cut_short(scores.to_list(), epochs_left=len(history) < training["epochs"])
 
 
 def load_model(run: RunFolder, dataset: MultimodalDataset | None = None) -> Recommender:

@@ -14,7 +14,10 @@ from nbkit.evaluation import stats
 from nbkit.models.base import model_class
 from nbkit.runs import RunFolder
 from nbkit.studies.compare import means, scores
+from nbkit.studies.experiment import was_cut_short
 from nbkit.training.loop import TrainSettings
+
+RISING = "↑"  # behind the epochs of a run that patience ended while its validation was rising again
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def pairs(long: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
         if common:
             both = pd.concat([part[part["seed"].isin(common)] for part in (by_name[one], by_name[other])])
             by_seed = both.groupby(["model", "seed"])["value"].mean().unstack()
-            ahead = int((by_seed.loc[one] > by_seed.loc[other]).sum())
+            first, second = by_seed.loc[[one, other]].to_numpy()
+            ahead = int((first > second).sum())
             rows.append(stats.compare_all(both, None, generator).assign(ahead=ahead))
     if not rows:
         return pd.DataFrame(columns=["model", "other", "p", "p_holm", "verdict", "difference", "seeds", "ahead"])
@@ -98,7 +102,7 @@ def standings(
     """The entries, best first, and their :func:`pairs`.
 
     Columns: model, settings, training, seeds, valid (mean validation score), mean, low, high (95 %, bootstrap over
-    users, seeds averaged), seed_std, above (the entries it is certainly above), epochs, runs.
+    users, seeds averaged), seed_std, above (the entries it is certainly above), epochs (with ``RISING``), runs.
 
     Raises:
         UserError: as :func:`nbkit.studies.compare.scores`.
@@ -111,8 +115,8 @@ def standings(
     rows = []
     for row in ordered.to_dict("records"):
         name, entry = row["model"], named[row["model"]]
-        seeds = sorted(entry.runs)
-        told = [entry.runs[seed].read_json("metrics.json") for seed in seeds]
+        of = [entry.runs[seed] for seed in sorted(entry.runs)]
+        told = [run.read_json("metrics.json") for run in of]
         better = compared[(compared["model"] == name) & (compared["verdict"] == "better")]["other"]
         worse = compared[(compared["other"] == name) & (compared["verdict"] == "worse")]["model"]
         rows.append(
@@ -120,12 +124,14 @@ def standings(
                 "model": entry.model,
                 "settings": entry.settings,
                 "training": entry.training,
-                "seeds": ",".join(map(str, seeds)),
+                "seeds": ",".join(map(str, sorted(entry.runs))),
                 "valid": float(np.mean([each["valid"]["train"][metric] for each in told])),
                 **{key: row[key] for key in ("mean", "low", "high", "seed_std")},
                 "above": ", ".join(sorted([*better, *worse], key=lambda other: place[other])),
-                "epochs": ", ".join(str(each["fit"]["epochs"]) for each in told),
-                "runs": ", ".join(entry.runs[seed].id for seed in seeds),
+                "epochs": ", ".join(
+                    f"{told[n]['fit']['epochs']}{RISING * was_cut_short(run)}" for n, run in enumerate(of)
+                ),
+                "runs": ", ".join(run.id for run in of),
             }
         )
     return pd.DataFrame(rows), compared

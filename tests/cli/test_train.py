@@ -166,3 +166,14 @@ def test_a_preset_gives_settings_that_set_and_train_may_change(nbkit: Cli, shop:
     assert "no such preset; did you mean 'baby'" in wrong.err
     assert "it has none" in nbkit("train", "bpr", "--data", shop, "--preset", "baby").err
     assert "contrast=0.02" in nbkit("models", "diffcl").out
+
+
+def test_a_fit_that_was_stopped_while_it_was_learning_is_told(nbkit: Cli, shop: Path) -> None:
+    assert "rising again" not in nbkit("train", "bpr", "--data", shop, *QUICK).err
+    run = RunStore("runs").runs()[0]
+    history = run.read_table("history.parquet")
+    curve = [0.5, *(0.1 + 0.01 * n for n in range(10))]
+    run.write_table("history.parquet", history.iloc[:1].loc[[0] * 11].assign(**{"valid_recall@20": curve}))
+    settings = run.read_json("settings.json")
+    run.write_json("settings.json", {**settings, "training": {**settings["training"], "epochs": 1000}})
+    assert "rising again when patience ended it" in nbkit("train", "bpr", "--data", shop, *QUICK).err

@@ -22,7 +22,7 @@ def make(tmp_path):
     shared = np.random.default_rng(0).random(USERS)
     count = iter(range(1000))
 
-    def one(model="bpr", seed=0, level=0.0, data="d", noise=0.01, settings=None, training=None):
+    def one(model="bpr", seed=0, level=0.0, data="d", noise=0.01, settings=None, training=None, curve=(0.1,)):
         number = next(count)
         run = RunFolder(tmp_path / f"run{number:03}")
         run.create()
@@ -43,6 +43,7 @@ def make(tmp_path):
         ]
         run.write_table("per_user.parquet", pd.concat(tables))
         mean = {"recall@20": float(value.mean())}
+        run.write_table("history.parquet", pd.DataFrame({"valid_recall@20": curve}))
         fit = {"epochs": 7 + seed}
         run.write_json("metrics.json", {"valid": {"train": mean}, "test": {"train": mean}, "fit": fit})
         (run / "DONE").touch()
@@ -115,6 +116,13 @@ def test_more_pairs_are_corrected_more(make):
     pair = among[(among["model"] == "bpr") & (among["other"] == "vbpr")]
     assert pair["p"].item() == pytest.approx(alone["p"].item(), abs=0.02)
     assert pair["p_holm"].item() > alone["p_holm"].item()
+
+
+def test_a_run_that_patience_ended_while_it_was_learning_is_marked(make):
+    slow = make("mgcn", curve=(0.04, *np.linspace(0.02, 0.03, 10)))
+    spent = make("vbpr", curve=(0.04, *np.linspace(0.02, 0.03, 10)), training={"epochs": 11})
+    table, _ = standings([make("bpr"), slow, spent], generator())
+    assert dict(zip(table["model"], table["epochs"], strict=True)) == {"bpr": "7", "mgcn": "7↑", "vbpr": "7"}
 
 
 def test_runs_on_different_data_have_no_standings(make):
