@@ -29,7 +29,9 @@ class Stop:
         self._heard_by: set[Kernels] = set()
         self._lock = threading.Lock()
 
-    def __bool__(self) -> bool:
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked."""
         return self._asked.is_set()
 
     def ask(self) -> None:

@@ -35,11 +35,12 @@ main.notebook { max-width: 1000px; }
   background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .8rem; overflow-x: auto;
 }
 .output_area { margin: .5rem 0; overflow-x: auto; }
-.output_area > .output_subarea > pre { padding: 0 .8rem; color: var(--soft); }
-.output_stderr pre, .output_error pre { border-left: 3px solid var(--number); }
+.output_area > .output_subarea > pre { padding: 0 .8rem; color: var(--soft); white-space: pre-wrap; }
+.output_error pre { border-left: 3px solid var(--number); }
 .output_svg svg, .output_png img { max-width: 100%; height: auto; background: #fff; border-radius: 8px; }
-.notebook table { border-collapse: collapse; font-size: .9rem; display: block; overflow-x: auto; }
-.notebook th, .notebook td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
+.notebook table { border: 0; border-collapse: collapse; font-size: .9rem; display: block; overflow-x: auto; }
+.notebook th, .notebook td { border: 0; border-bottom: 1px solid var(--line); padding: .25rem .7rem; }
+.notebook th, .notebook td { text-align: right; }
 .text_cell_render th, .text_cell_render td { text-align: left; }
 .k, .kn, .kc, .kd, .ow { color: var(--word); } .c1, .ch { color: var(--remark); font-style: italic; }
 .s1, .s2, .sa, .si, .sd { color: var(--text); } .mi, .mf { color: var(--number); }

@@ -178,14 +178,14 @@ def _execute(
 
     from nbkit.notebooks.kernels import Stop, Stopped, kernels
 
-    stop = stop or Stop()
+    stop = Stop() if stop is None else stop
     live: list[NotebookNode] = []  # papermill returns nothing when a cell fails, so take hold of what it works on
     at = 0
 
     def started(cell: NotebookNode, cell_index: int) -> None:
         nonlocal at
         at = cell_index
-        if stop:
+        if stop.asked:
             raise Stopped
         if watch and cell.cell_type == "code" and cell.source.strip():
             number, total = _number(notebook, cell_index), _number(notebook, len(notebook.cells) - 1)
@@ -227,7 +227,7 @@ def _execute(
             words = kernel.last_words() or "no message; out of memory?"
             failure = f"{_place(notebook, at)}: the kernel died ({words})"
         except (NoSuchKernel, RuntimeError) as error:
-            if stop:
+            if stop.asked:
                 raise Stopped from None
             if live:
                 raise
@@ -237,7 +237,7 @@ def _execute(
             ) from None
     done = live[0]
     failure = failure or _failed_cell(done, notebook)
-    if failure and stop:  # a cell that was interrupted, a kernel that was killed
+    if failure and stop.asked:  # a cell that was interrupted, a kernel that was killed
         raise Stopped
     done.metadata.pop("widgets", None)  # each FigureWidget would keep 5 MB of plotly.js in the file
     return _Result(done, failure)
