@@ -37,6 +37,7 @@ def test_a_figure_is_drawn_by_the_script_that_lies_beside_and_nothing_is_fetched
     assert "<title>A &lt;title&gt;</title>" in text
     drawn = re.search(r'Plotly\.newPlot\("figure-1", (\[.*?\]), (\{.*?\}), \{"responsive"', text)
     assert drawn
+    assert "</script>" not in drawn[1], "a name must not end the script"
     assert json.loads(drawn[1]) == [{"type": "bar", "y": [1], "name": "</script>"}]
     assert json.loads(drawn[2]) == {"height": 300, "autosize": True}
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,15 @@ class Kernels:
 
     def __init__(self) -> None:
         self.order: list[str] = []
+        self.events: list[str] = []
+        self.seconds = 0.0  # how long each of them takes
 
     def __call__(
         self, path: Path, values: Mapping[str, Any], output: Path, *, env: Mapping[str, str], watch: Any, stop: Any
     ) -> Path:
         self.order.append(path.stem)
+        self.events.append(f"{path.stem} begins")
+        time.sleep(self.seconds)
         words = nbformat.read(path, 4).cells[-1].source.split()
         if "fail" in words:
             raise UserError(f"notebook {path.name}: cell 3 (fail) raised")
@@ -69,6 +74,7 @@ class Kernels:
             file.parent.mkdir(exist_ok=True)
             file.write_text(f"{word} of {path.stem} with {values}")
         shutil.copy(path, output)
+        self.events.append(f"{path.stem} ends")
         return output
 
 
@@ -135,13 +141,15 @@ def test_alone_a_notebook_has_the_machine_as_it_is_and_beside_others_its_share(m
 def test_what_comes_after_runs_after(
     add: Callable[..., Path], reproduce: Callable[..., dict[str, Outcome]], kernels: Kernels, jobs: int
 ) -> None:
+    kernels.seconds = 0.3  # long enough for another one to begin meanwhile, if it may
     add("10_last", "x.png", "20_middle", "30_side")
     add("20_middle", "y.png", "40_first")
     add("30_side", "z.png")
     add("40_first", "w.png")
     assert set(statuses(reproduce(jobs)).values()) == {"done"}
-    at = kernels.order.index
-    assert at("40_first") < at("20_middle") < at("10_last") > at("30_side")
+    at = kernels.events.index
+    assert at("40_first ends") < at("20_middle begins") < at("20_middle ends") < at("10_last begins")
+    assert at("30_side ends") < at("10_last begins")
 
 
 def test_behind_a_failed_notebook_all_are_skipped_and_the_others_run(
