@@ -5,6 +5,8 @@ PYTHON  ?= python3
 DATA    ?=
 PRESET  ?= fast
 ONLY    ?=
+JOBS    ?=
+EXECUTOR ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -22,7 +24,9 @@ help:
 	@echo "make reproduce   run the notebooks headless, fill figures/ and its index page"
 	@echo "                   DATA=folder    your data instead of the built-in set"
 	@echo "                   PRESET=paper   1000 epochs and five seeds instead of the fast defaults"
-	@echo "                   ONLY='20*'     only notebooks of that name"
+	@echo "                   ONLY='20*,70*' only notebooks of such names"
+	@echo "                   JOBS=2         notebooks at a time, the cores shared out among them"
+	@echo "                   EXECUTOR=pool:4 who computes the runs of studies: inline, pool:JOBS, ray:ADDRESS"
 	@echo "make lab         open JupyterLab on the notebooks"
 	@echo "make lint        ruff and mypy alone"
 	@echo "make clean-env   remove .venv"
@@ -54,7 +58,7 @@ test: lint
 	$(if $(NOTEBOOKS),$(BIN)/python -m pytest -p tests.notebook_places --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n $(WORKERS) --dist loadfile notebooks)
 
 reproduce: env
-	$(BIN)/nbkit reproduce --preset $(PRESET) $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)')
+	$(BIN)/nbkit reproduce --preset $(PRESET) $(if $(DATA),--data '$(DATA)') $(if $(ONLY),--only '$(ONLY)') $(if $(JOBS),--jobs $(JOBS)) $(if $(EXECUTOR),--executor '$(EXECUTOR)')
 
 lab: env
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks

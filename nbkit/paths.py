@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -42,6 +43,33 @@ def writable_folder(folder: Path, what: str) -> Path:
     except OSError as error:
         raise UserError(f"{what} {str(folder)!r}: {error.strerror}; expected a writable folder") from None
     return folder
+
+
+@contextlib.contextmanager
+def locked(lock: Path, busy: Callable[[str], Exception], *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes out; the system frees the lock even after ``kill -9``, so a stale file is no obstacle.
+
+    ``busy`` makes the error from the id of the process that holds the lock; with ``wait`` that process is waited for.
+    """
+    import fcntl
+
+    with open(lock, "a+") as file:
+        tries = 0
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                tries += 1
+                if tries < 20 or wait:  # whoever only asks touches the lock for a moment
+                    time.sleep(0.01 if tries < 20 else 0.2)
+                    continue
+                file.seek(0)
+                raise busy(file.read() or "?") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object] | bytes | str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbkit import config
 from nbkit.errors import RunBusyError, UserError
-from nbkit.paths import writable_folder, write_atomic
+from nbkit.paths import locked, writable_folder, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,31 +61,20 @@ class RunFolder:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep other processes out while this one writes; the kernel frees the lock even after ``kill -9``.
+        """Keep other processes out while this one writes; the system frees the lock even after ``kill -9``.
+
+        With ``NBKIT_WAIT=1`` a process that holds it is waited for, as when notebooks that share runs are executed
+        beside each other.
 
         Raises:
             RunBusyError: another process holds the run.
         """
-        import fcntl
+
+        def busy(holder: str) -> RunBusyError:
+            return RunBusyError(f"run {self.id} is being written by process {holder}; wait for it or stop it")
 
         self.create()
-        with open(self / ".lock", "a+") as lock:
-            for tries_left in reversed(range(20)):  # whoever lists runs touches the lock for a moment
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if tries_left:
-                        time.sleep(0.01)
-                        continue
-                    lock.seek(0)
-                    holder = lock.read() or "?"
-                    raise RunBusyError(
-                        f"run {self.id} is being written by process {holder}; wait for it or stop it"
-                    ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with locked(self / ".lock", busy, wait=os.environ.get("NBKIT_WAIT") == "1"):
             yield
 
     def _locked(self) -> bool:

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -115,6 +117,25 @@ def test_one_process_at_a_time_holds_a_run_and_a_killed_one_lets_go(tmp_path):
         RunFolder(run.path).hold(),
     ):
         pass
+
+
+def test_a_run_that_another_one_computes_is_waited_for_where_that_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("NBKIT_WAIT", "1")
+    order, held = [], threading.Event()
+
+    def first():
+        with RunFolder(tmp_path / "r").hold():
+            held.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    other = threading.Thread(target=first)
+    other.start()
+    assert held.wait(10)
+    with RunFolder(tmp_path / "r").hold():
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"]
 
 
 def test_status_tells_what_can_be_done(tmp_path):

@@ -56,7 +56,8 @@ def run(
         )
         return
     target = out or figures_dir() / "notebooks" / notebook.name
-    console.say(str(lab.run_notebook(notebook, assignments(parameter or []), target, timeout=timeout, log=True)))
+    watch = lab.running.Log()
+    console.say(str(lab.run_notebook(notebook, assignments(parameter or []), target, timeout=timeout, watch=watch)))
 
 
 def assignments(texts: list[str]) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     """A copy without outputs, counts and metadata that change from run to run, but for golden cells."""
     notebook = copy.deepcopy(notebook)
     kept = {k: v for k, v in notebook.metadata.items() if k in _NOTEBOOK_METADATA}
+    if after := notebook.metadata.get("nbkit", {}).get("after"):
+        kept["nbkit"] = NotebookNode(after=after)
     notebook["metadata"] = NotebookNode(
         kept, kernelspec=NotebookNode(_KERNEL), language_info=NotebookNode(name="python")
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -12,6 +15,52 @@ from jupyter_core.utils import run_sync
 from traitlets import TraitError
 
 GRACE = 30.0  # seconds that an interrupted cell may take to tidy up
+
+
+class Stopped(Exception):
+    """A notebook ended early because somebody asked for it."""
+
+
+class Stop:
+    """A wish to stop that may come from another thread than those in which notebooks are executed."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._heard_by: set[Kernels] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Interrupt the cells that run, so that a fit saves its state; no other cell begins."""
+        self._asked.set()
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End kernels that did not hear it."""
+        self._asked.set()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._lock:
+            heard_by = list(self._heard_by)
+        for kernel in heard_by:
+            if kernel.busy or number == signal.SIGKILL:
+                kernel.send(number)
+
+    @contextlib.contextmanager
+    def reaching(self, kernel: Kernels) -> Iterator[None]:
+        """Let this kernel be stopped meanwhile."""
+        with self._lock:
+            self._heard_by.add(kernel)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._heard_by.discard(kernel)
 
 
 class Kernels:
@@ -45,6 +94,14 @@ class Kernels:
     def now_idle(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
         """The kernel answered: the cell is over, well or not."""
         self.busy = False
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the kernel and whatever it started, from any thread."""
+        for manager in self.made:
+            pid = getattr(manager.provisioner, "pid", None)
+            if pid and manager.has_kernel:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, number)  # a kernel leads a process group of its own
 
     def last_words(self) -> str:
         """The last line that the kernel itself wrote."""

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import nbformat
 from nbformat import NotebookNode
@@ -21,10 +21,23 @@ from nbkit.notebooks.parameter_cell import check_parameters, parameters, paramet
 from nbkit.notebooks.types import as_source
 from nbkit.paths import writable_folder
 
+if TYPE_CHECKING:
+    from nbkit.notebooks.kernels import Stop
+
 HEADLESS = "NBKIT_HEADLESS"  # set to 1 in the kernel: nobody is there to press a button
 EXECUTED = "NBKIT_NOTEBOOK"  # where the executed notebook will be, for the provenance of its figures
 _MARKER = "papermill-error-cell-tag"
 _INJECTED = "injected-parameters"
+
+
+class Watch(Protocol):
+    """Somebody who is told how far a notebook is."""
+
+    def cell(self, number: int, total: int, line: str) -> None:
+        """A code cell begins; ``line`` is its first."""
+
+    def printed(self, line: str) -> None:
+        """A cell printed a line."""
 
 
 def run_notebook(
@@ -34,19 +47,21 @@ def run_notebook(
     *,
     cwd: str | Path | None = None,
     timeout: float | None = None,
-    log: bool = False,
+    env: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+    stop: Stop | None = None,
 ) -> Path:
     """Execute a notebook with these parameter values into ``output``, which is written when all is done.
 
-    ``values`` may be text, as from a command line. The kernel works in ``cwd`` (default: the current
-    folder) and sees
-    ``NBKIT_HEADLESS=1``. ``timeout`` is in seconds a cell. With ``log`` each cell, and what it prints, goes
-    to stderr. If a cell fails, what was done so far is kept as ``<output>.failed.ipynb``.
+    ``values`` may be text, as from a command line. The kernel works in ``cwd`` (default: the current folder) and sees
+    ``NBKIT_HEADLESS=1``, and ``env`` beside our own environment. ``timeout`` is in seconds a cell. If a cell fails,
+    what was done so far is kept as ``<output>.failed.ipynb``. Several notebooks may be executed at a time, each in a
+    thread; ``stop`` reaches them from another one.
 
     Raises:
-        UserError: an unknown or mistyped parameter (before a kernel starts), a failing cell, a cell that
-            takes too
+        UserError: an unknown or mistyped parameter (before a kernel starts), a failing cell, a cell that takes too
             long, a kernel that dies, a place that cannot be written to.
+        Stopped: by ``stop``; nothing is written.
     """
     path, output = Path(path), Path(output)
     values = check_parameters(path, values)
@@ -67,9 +82,12 @@ def run_notebook(
         ]
         cell = nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": [_INJECTED]}, id="injected")
         notebook.cells.insert(parameters_cell(notebook, str(path)) + 1, cell)
-    say = _to_stderr if log else None
-    began = time.monotonic()
-    result = _execute(notebook, folder, {EXECUTED: str(output.absolute())}, timeout, say)
+    result = _execute(notebook, folder, {EXECUTED: str(output.absolute()), **(env or {})}, timeout, watch, stop)
+    every = {p.name: p.default for p in parameters(path)} | values
+    result.notebook.metadata["nbkit"] = {
+        **result.notebook.metadata.get("nbkit", {}),
+        "parameters": {name: as_source(value) for name, value in every.items()},
+    }
     result.notebook.metadata["papermill"] |= {
         "input_path": path.name,
         "output_path": output.name,
@@ -81,8 +99,6 @@ def run_notebook(
         raise UserError(f"notebook {path.name}: {result.failure}; what it did so far is in {str(failed)!r}")
     write(output, result.notebook)
     failed.unlink(missing_ok=True)
-    if say:
-        say(f"{path.name} done in {time.monotonic() - began:.1f} s: {output}")
     return output
 
 
@@ -101,7 +117,7 @@ def regold(path: str | Path, *, cwd: str | Path | None = None, timeout: float | 
     where = Path(cwd) if cwd is not None else path.absolute().parent
     with tempfile.TemporaryDirectory(prefix="nbkit-") as aside:  # computed anew, and no litter in the repository
         env = {"NBKIT_RUNS": f"{aside}/runs", "NBKIT_FIGURES": f"{aside}/figures"}
-        result = _execute(read(path), where, env, timeout, None)
+        result = _execute(read(path), where, env, timeout)
     if result.failure:
         raise UserError(f"notebook {path.name}: {result.failure}; its goldens were left as they were")
     executed = {cell.id: cell for cell in result.notebook.cells}
@@ -117,20 +133,32 @@ class _Result(NamedTuple):
     failure: str
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+class Log:
+    """Tells on stderr which cell begins, after how many seconds, and what cells print."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def cell(self, number: int, total: int, line: str) -> None:
+        self._say(f"[{number:>2}/{total}] {time.monotonic() - self.began:6.1f} s  {line}")
+
+    def printed(self, line: str) -> None:
+        self._say(f"        {line}")
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Stream:
     """What nbclient writes the printed output of cells to while they run."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, printed: Callable[[str], None]) -> None:
+        self.printed = printed
 
     def write(self, text: str) -> None:
         for line in text.replace("\r", "\n").splitlines():
             if line.strip():
-                self.say(f"        {line.rstrip()}")
+                self.printed(line.rstrip())
 
     def flush(self) -> None: ...
 
@@ -140,31 +168,36 @@ def _execute(
     cwd: Path,
     env: Mapping[str, str],
     timeout: float | None,
-    say: Callable[[str], None] | None,
+    watch: Watch | None = None,
+    stop: Stop | None = None,
 ) -> _Result:
     """The executed notebook, also a failed one, and in words why it failed; the given one is left alone."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from nbkit.notebooks.kernels import kernels
+    from nbkit.notebooks.kernels import Stop, Stopped, kernels
 
+    stop = Stop() if stop is None else stop
     live: list[NotebookNode] = []  # papermill returns nothing when a cell fails, so take hold of what it works on
-    at, began = 0, time.monotonic()
+    at = 0
 
     def started(cell: NotebookNode, cell_index: int) -> None:
         nonlocal at
         at = cell_index
-        if say and cell.cell_type == "code" and cell.source.strip():
+        if stop.asked:
+            raise Stopped
+        if watch and cell.cell_type == "code" and cell.source.strip():
             number, total = _number(notebook, cell_index), _number(notebook, len(notebook.cells) - 1)
-            say(f"[{number:>2}/{total}] {time.monotonic() - began:6.1f} s  {first_line(cell)}")
+            watch.cell(number, total, first_line(cell))
 
-    stream = _Stream(say) if say else None
+    stream = _Stream(watch.printed) if watch else None
     failure = ""
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is told once, by us
     with (
         tempfile.TemporaryDirectory(prefix="nbkit-") as folder,
         kernels({**os.environ, HEADLESS: "1", **env}) as kernel,
+        stop.reaching(kernel),
     ):
         source = Path(folder) / "notebook.ipynb"
         write(source, notebook)
@@ -194,6 +227,8 @@ def _execute(
             words = kernel.last_words() or "no message; out of memory?"
             failure = f"{_place(notebook, at)}: the kernel died ({words})"
         except (NoSuchKernel, RuntimeError) as error:
+            if stop.asked:
+                raise Stopped from None
             if live:
                 raise
             reason = kernel.last_words() or error
@@ -201,8 +236,11 @@ def _execute(
                 f"the python3 kernel did not start ({reason}); expected ipykernel to be installed"
             ) from None
     done = live[0]
+    failure = failure or _failed_cell(done, notebook)
+    if failure and stop.asked:  # a cell that was interrupted, a kernel that was killed
+        raise Stopped
     done.metadata.pop("widgets", None)  # each FigureWidget would keep 5 MB of plotly.js in the file
-    return _Result(done, failure or _failed_cell(done, notebook))
+    return _Result(done, failure)
 
 
 def _failed_cell(done: NotebookNode, notebook: NotebookNode) -> str:

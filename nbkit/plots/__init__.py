@@ -11,7 +11,7 @@ from nbkit.plots.data import (
 )
 from nbkit.plots.features import feature_spectrum, spectra
 from nbkit.plots.figures import SavedFigure, save_figure
-from nbkit.plots.gallery import write_gallery
+from nbkit.plots.gallery import Mark, write_gallery
 from nbkit.plots.maps import item_map, movement_map
 from nbkit.plots.paired import difference_forest, win_tie_loss
 from nbkit.plots.provenance import provenance_of
@@ -21,6 +21,7 @@ from nbkit.plots.theme import model_color, model_style, no_data, use_theme
 from nbkit.plots.training import training_curves
 
 __all__ = [
+    "Mark",
     "SavedFigure",
     "degree_distribution",
     "difference_forest",

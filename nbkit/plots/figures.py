@@ -20,7 +20,7 @@ from nbkit.plots.provenance import complete
 from nbkit.plots.theme import CONFIG
 
 FORMATS = ("json", "png", "svg", "html")
-_PLOTLY_JS = "plotly.min.js"
+PLOTLY_JS = "plotly.min.js"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def save_figure(
     if "json" in formats:
         content["json"] = str(fig.to_json())
     if "html" in formats:
-        _write_plotly_js(folder)
+        write_plotly_js(folder)
         content["html"] = _page(fig, name, title, caption, known)
     content |= draw(fig, formats)
     files = {f: folder / f"{name}.{f}" for f in FORMATS if f in content}
@@ -105,11 +105,12 @@ def _plain_title(fig: go.Figure) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", fig.layout.title.text or "").split())
 
 
-def _write_plotly_js(folder: Path) -> None:
+def write_plotly_js(folder: Path) -> None:
+    """Put plotly.js into a folder of figures, unless it is there; pages draw with it without a network."""
     from plotly.offline import get_plotlyjs
 
     script = get_plotlyjs().encode()
-    path = folder / _PLOTLY_JS
+    path = folder / PLOTLY_JS
     if not path.exists() or path.stat().st_size != len(script):
         write_atomic(path, script)
 
@@ -123,4 +124,4 @@ def _page(fig: go.Figure, name: str, title: str, caption: str, provenance: Mappi
         f'<p class="caption">{escape(caption)}</p>{page.provenance(provenance)}'
         '<p><a href="index.html">all figures</a></p></main>'
     )
-    return page.document(title, body, head=f'<script src="{_PLOTLY_JS}"></script>')
+    return page.document(title, body, head=f'<script src="{PLOTLY_JS}"></script>')

@@ -15,14 +15,16 @@ from nbkit.runs import RunFolder
 
 
 def provenance_of(*runs: RunFolder, **more: Any) -> dict[str, Any]:
-    """Where a figure of these runs comes from: their ids, settings, data sets, seconds; ``more`` is added."""
+    """Where a figure of these runs comes from: their ids, seeds, settings, data, seconds; ``more`` is added."""
     settings = [run.read_json("settings.json") for run in runs]
-    data = {run.read_json("environment.json").get("dataset", {}).get("name", "") for run in runs}
+    known = [run.read_json("environment.json").get("dataset", {}) for run in runs]
     fits = [run.read_json("metrics.json").get("fit", {}) for run in runs if run.status == "done"]
     return {
         "runs": [run.id for run in runs],
+        "seeds": sorted({each["seed"] for each in settings if "seed" in each}),
         "settings": settings,
-        "dataset": ", ".join(sorted(data - {""})),
+        "dataset": ", ".join(sorted({each.get("name", "") for each in known} - {""})),
+        "fingerprints": list(dict.fromkeys(each["data"][:16] for each in known if "data" in each)),
         "seconds": sum(fit.get("wall_seconds", 0.0) for fit in fits),
         **more,
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbkit.studies.executors import Executor, Inline, Outcome
     from nbkit.studies.experiment import Experiment, Noise, run_experiment
+    from nbkit.studies.naming import executor_of
     from nbkit.studies.planning import Plan, missing, plan, results
     from nbkit.studies.pool import Pool
     from nbkit.studies.running import execute, run_study
@@ -26,6 +27,7 @@ _FACE = {
     **dict.fromkeys(("Executor", "Inline", "Outcome"), "executors"),
     **dict.fromkeys(("Experiment", "Noise", "run_experiment"), "experiment"),
     "Pool": "pool",
+    "executor_of": "naming",
     "RunStore": "store",
 }
 
@@ -41,6 +43,7 @@ __all__ = [
     "Study",
     "ablation",
     "execute",
+    "executor_of",
     "grid",
     "missing",
     "plan",

@@ -28,23 +28,24 @@ from nbkit.studies.executors import Outcome, Task, Tick, compute, failure
 from nbkit.training.callbacks import Callback
 
 _SPAWN = multiprocessing.get_context("spawn")
-_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What libraries read, when they are imported, to know their number of threads.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Pool:
     """Up to ``jobs`` runs at a time, each in a process of its own with ``threads`` threads on one of the ``devices``.
 
-    ``threads`` defaults to the cores shared out among the jobs. Threads are never more than cores: with ``threads``
-    each, as many processes work as fit, so that of four jobs on two cores two work at a time, with a thread each.
-    Processes take devices in turn; a device named twice computes two runs at a time. A run whose process dies is gone
-    on with by a new one, until ``attempts`` have died.
+    ``jobs`` defaults to the cores, ``threads`` to the cores shared out among the jobs. Threads are never more than
+    cores: with ``threads`` each, as many processes work as fit, so that of four jobs on two cores two work at a time,
+    with a thread each. Processes take devices in turn; a device named twice computes two runs at a time. A run whose
+    process dies is gone on with by a new one, until ``attempts`` have died.
 
     Raises:
         UserError: numbers below 1.
     """
 
-    jobs: int
+    jobs: int = field(default_factory=joblib.cpu_count)
     threads: int | None = None
     devices: Sequence[str] = ("auto",)
     attempts: int = 3
@@ -211,9 +212,9 @@ def _child_environment(threads: int) -> Iterator[None]:
 
     Libraries read the first while they are imported. A blocked signal reaches the parent afterwards, it is not lost.
     """
-    before = {name: os.environ.get(name) for name in _LIMITS}
+    before = {name: os.environ.get(name) for name in THREADS}
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(dict.fromkeys(_LIMITS, str(threads)))
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
     try:
         yield
     finally:

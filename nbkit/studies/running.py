@@ -14,7 +14,8 @@ import pandas as pd
 from nbkit.paths import runs_dir, writable_folder
 from nbkit.studies.costs import Costs
 from nbkit.studies.datasets import Datasets
-from nbkit.studies.executors import Executor, Inline, Outcome, Task
+from nbkit.studies.executors import Executor, Outcome, Task
+from nbkit.studies.naming import executor_of
 from nbkit.studies.planning import Plan, plan, results, tested, time_left
 from nbkit.studies.study import Study
 
@@ -42,7 +43,7 @@ Watch = Callable[[State], None]
 
 def execute(
     study: Study,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     *,
     root: Path | None = None,
     test: bool = False,
@@ -52,14 +53,15 @@ def execute(
 ) -> Iterator[Outcome]:
     """The outcome of every run of a study: first those that are there, then the others as they end.
 
+    The executor may be given by name, as ``pool:4``; none is the one that ``NBKIT_EXECUTOR`` names, else ``inline``.
     Failed runs are kept and not tried again unless ``retry_failed``. After Ctrl-C the outcomes of the runs at hand come
     as ``stopped``, then nothing more; the same call goes on. ``test`` opens the test split of every finished run.
     ``watch`` is told how far the study is, whenever that changes and about once a second or an epoch.
 
     Raises:
-        UserError: data that cannot be loaded, or a folder that cannot be written.
+        UserError: an unknown executor, data that cannot be loaded, or a folder that cannot be written.
     """
-    who: Executor = executor or Inline()
+    who = executor_of(executor)
     datasets = datasets or Datasets()
     writable_folder(runs_dir() if root is None else Path(root), "runs folder")
     planned = plan(study, root, device=who.device, datasets=datasets)
@@ -72,7 +74,7 @@ def execute(
         yield outcome
 
 
-def run_study(study: Study, executor: Executor | None = None, **options: object) -> pd.DataFrame:
+def run_study(study: Study, executor: Executor | str | None = None, **options: object) -> pd.DataFrame:
     """Execute a study under a progress line and give its table, as far as it got; options are :func:`execute`'s."""
     with Progress(study.name) as progress:
         for _ in execute(study, executor, watch=progress, **options):  # type: ignore[arg-type]

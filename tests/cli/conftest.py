@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 REPOSITORY = Path(__file__).parents[2]
 # A checkpoint every few epochs instead of every ten seconds: a short fit can then be resumed.
 OFTEN = "from nbkit.training import loop; loop.fit.__kwdefaults__['checkpoint_seconds'] = 0.05; "
+HELP = "# what it is for"
 QUICK = ("--set", "dim=8", "--train", "epochs=3", "--train", "batch_size=64")
 
 
@@ -36,6 +38,26 @@ class Outcome(NamedTuple):
         assert len(lines) == 1, self.err
         assert lines[0].startswith("nbkit: error: "), lines[0]
         return lines[0]
+
+
+def write_notebook(path: Path, parameters: str, *cells: str, after: tuple[str, ...] = ()) -> Path:
+    """A notebook with a title, a parameters cell and these code cells."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tagged = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="parameters")
+    rest = [nbformat.v4.new_code_cell(text, id=f"c{n}") for n, text in enumerate(cells)]
+    title = nbformat.v4.new_markdown_cell("# A title", id="title")
+    notebook = nbformat.v4.new_notebook(cells=[title, tagged, *rest])
+    if after:
+        notebook.metadata["nbkit"] = {"after": list(after)}
+    nbformat.write(notebook, path)
+    return path
+
+
+def printed(path: Path) -> str:
+    """What the cells of a notebook printed."""
+    return "".join(
+        o.text for c in nbformat.read(path, 4).cells for o in c.get("outputs", []) if o.output_type == "stream"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +88,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("NBKIT_RUNS", "NBKIT_FIGURES", "NBKIT_DEBUG"):
+    for name in ("NBKIT_RUNS", "NBKIT_FIGURES", "NBKIT_DEBUG", "NBKIT_EXECUTOR"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -16,6 +16,7 @@ import pytest
 from nbkit.errors import UserError
 from nbkit.notebooks import clean, regold, run_notebook
 from nbkit.notebooks.files import GOLDEN
+from nbkit.notebooks.running import Log
 
 pytest.importorskip("papermill")
 Make = Callable[..., Path]
@@ -63,7 +64,9 @@ def test_a_run_injects_typed_values_and_says_what_it_does(
     before = path.read_bytes()
     where = tmp_path / "work"
     where.mkdir()
-    output = run_notebook(path, {"epochs": "5", "rates": "0.3,0.4"}, tmp_path / "out" / "o.ipynb", cwd=where, log=True)
+    output = run_notebook(
+        path, {"epochs": "5", "rates": "0.3,0.4"}, tmp_path / "out" / "o.ipynb", cwd=where, watch=Log()
+    )
     notebook = nbformat.read(output, as_version=4)
     assert [cell.cell_type for cell in notebook.cells] == ["markdown"] + ["code"] * 5
     assert notebook.cells[3].outputs[0].text == f"5 (0.3, 0.4) 1 {output.absolute()} {where}\n"
@@ -115,7 +118,8 @@ INTERRUPTED = """\
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from nbkit.notebooks import run_notebook
-run_notebook(sys.argv[1], {}, sys.argv[2], log=True)"""
+from nbkit.notebooks.running import Log
+run_notebook(sys.argv[1], {}, sys.argv[2], watch=Log())"""
 PATIENT = """\
 import os, time
 open("pid", "w").write(str(os.getpid()))

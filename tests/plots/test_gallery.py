@@ -12,9 +12,10 @@ import plotly.graph_objects as go
 import pytest
 
 from nbkit.errors import UserError
-from nbkit.plots import save_figure, write_gallery
+from nbkit.plots import Mark, save_figure, write_gallery
 from nbkit.plots.page import duration
 
+TEXT = "**What you will see.** A `shop`, drawn\nby [code](x.ipynb). Its items."
 FIG = go.Figure(go.Scatter(x=[1], y=[1]))
 
 
@@ -26,6 +27,7 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.targets: list[str] = []
+        self.ids: set[str | None] = set()
         self.open: list[str] = []
         self.headings: list[str] = []
         self.text = ""
@@ -34,6 +36,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.targets += [value for name, value in attrs if name in ("href", "src") and value]
+        self.ids |= {value for name, value in attrs if name == "id"}
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -53,7 +56,8 @@ def folder(tmp_path: Path) -> Path:
     executed = figures / "notebooks"
     executed.mkdir(parents=True)
     for name, title in (("20_train.ipynb", "Train & watch"), ("10 data.ipynb", "The <data>")):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {title}\n\nText")])
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {title}\n\n{TEXT}")])
+        notebook.metadata["nbkit"] = {"parameters": {"data": "'<path>'"}}
         notebook.metadata["papermill"] = {"duration": 65.0}
         nbformat.write(notebook, executed / name)
     (executed / "20_train.html").write_text("<p>")
@@ -91,7 +95,9 @@ def test_every_figure_is_there_in_the_group_of_its_notebook(folder: Path) -> Non
         "An introduction",
         "boutique",
         "2 min 10 s",
-        "2 figures · 1 min 5 s",
+        "10 data · 2 figures · 1 min 5 s",
+        "A shop, drawn by code.",
+        "'<path>'",
     ):
         assert text in page.text
 
@@ -101,7 +107,10 @@ def test_every_link_leads_to_a_file_and_none_to_the_network(folder: Path) -> Non
     page = Page(write_gallery(folder, "Figures"))
     assert "degrees.json" in page.targets
     for target in page.targets:
-        assert (folder / unquote(target)).exists(), target
+        place, _, anchor = target.partition("#")
+        assert (folder / unquote(place)).exists(), target
+        assert not anchor or anchor in page.ids, target
+    assert "#of-10%20data" in page.targets
     assert "notebooks/10%20data.ipynb" in page.targets
     assert "notebooks/20_train.html" in page.targets
     assert "http" not in " ".join(page.targets)
@@ -111,6 +120,29 @@ def test_a_figure_without_a_picture_gets_a_link_in_its_place(folder: Path) -> No
     html = write_gallery(folder, "Figures").read_text()
     assert html.count("<img ") == 1
     assert html.count("open the interactive figure") == 4
+
+
+def test_figures_not_to_be_believed_are_marked_and_a_failed_notebook_without_any_is_there(folder: Path) -> None:
+    (folder / "notebooks" / "30.failed.html").touch()
+    marks = {
+        "notebooks/20_train.ipynb": Mark("outdated", "It changed since."),
+        "notebooks/30_new.ipynb": Mark("failed", "Failed: <ZeroDivisionError>", "notebooks/30.failed.html"),
+    }
+    path = write_gallery(folder, "Figures", marks=marks)
+    page = Page(path)
+    assert page.headings == ["The <data>", "Train & watch", "30_new", "gone", "Other figures"]
+    assert "It changed since." in page.text
+    assert "Failed: <ZeroDivisionError> where it stopped" in page.text
+    assert page.text.count("out of date") == 1, "one card of one marked notebook"
+    assert "notebooks/30.failed.html" in page.targets
+
+
+def test_provenance_is_told_in_words(folder: Path) -> None:
+    known = {"runs": [f"r{n}" for n in range(9)], "seeds": [0, 1], "seconds": 75.0, "fingerprints": ["b6ea"]}
+    save_figure(FIG, "curves", folder=folder, provenance=known, formats=("json",))
+    text = Page(write_gallery(folder, "Figures")).text
+    for words in ("r4, r5 and 3 more", "seeds0, 1", "training time1 min 15 s", "data by contentb6ea"):
+        assert words in text
 
 
 def test_the_page_follows_dark_mode_and_narrow_screens(folder: Path) -> None:

@@ -194,10 +194,10 @@ def test_a_disk_that_fills_up_leaves_no_half_file_and_no_new_meta(
 
 def test_provenance_of_runs_names_their_data_settings_and_time(tmp_path: Path) -> None:
     runs = []
-    for name in ("run1", "run2"):
+    for seed, name in enumerate(("run1", "run2"), start=1):
         run = RunFolder(tmp_path / name).create()
-        run.write_json("settings.json", {"model": name})
-        run.write_json("environment.json", {"dataset": {"name": "boutique"}})
+        run.write_json("settings.json", {"model": name, "seed": seed})
+        run.write_json("environment.json", {"dataset": {"name": "boutique", "data": "f" * 64}})
         run.write_json("metrics.json", {"fit": {"wall_seconds": 2.0}})
         run.finish()
         runs.append(run)
@@ -208,4 +208,6 @@ def test_provenance_of_runs_names_their_data_settings_and_time(tmp_path: Path) -
         4.0,
         "x",
     )
-    assert known["settings"] == [{"model": "run1"}, {"model": "run2"}]
+    assert known["settings"] == [{"model": "run1", "seed": 1}, {"model": "run2", "seed": 2}]
+    assert known["seeds"] == [1, 2]
+    assert known["fingerprints"] == ["f" * 16], "the same data once"
