@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nbkit.studies.cluster import Ray
     from nbkit.studies.executors import Executor, Inline, Outcome
     from nbkit.studies.experiment import Experiment, Noise, run_experiment
     from nbkit.studies.planning import Plan, missing, plan, results
@@ -26,6 +27,7 @@ _FACE = {
     **dict.fromkeys(("Executor", "Inline", "Outcome"), "executors"),
     **dict.fromkeys(("Experiment", "Noise", "run_experiment"), "experiment"),
     "Pool": "pool",
+    "Ray": "cluster",
     "RunStore": "store",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Pool",
+    "Ray",
     "RunStore",
     "Study",
     "ablation",
