@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +135,7 @@ def places(node: Mapping[str, float], cpus: int, gpus: float) -> int:
     (4, 2, 0)
     """
     by_cpu = int(node.get("CPU", 0)) // cpus
-    return min(by_cpu, int(node.get("GPU", 0)) * int(1 / gpus + 1e-9)) if gpus else by_cpu
+    return min(by_cpu, int(node.get("GPU", 0)) * int(1 / gpus)) if gpus else by_cpu
 
 
 @dataclass
@@ -223,14 +224,17 @@ def connected(address: str | None) -> Any:
     Raises:
         UserError: Ray is not installed, or there is no such cluster.
     """
-    ray = _ray()
+    ray, where = _ray(), address or os.environ.get("RAY_ADDRESS", "")
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
+            host, colon, port = where.rpartition(":")
+            if colon and "://" not in where:  # Ray itself would try for minutes
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             words = " ".join(str(error).split())[:200]
-            raise UserError(f"ray: address = {address!r}; no cluster answers there ({words})") from None
+            raise UserError(f"ray: address = {where!r}: {words}; expected HOST:PORT of a cluster's head") from None
     return ray
 
 

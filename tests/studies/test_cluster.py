@@ -261,6 +261,13 @@ def test_without_ray_there_is_one_line_that_says_what_to_install(monkeypatch: py
         Ray()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:head"])
+def test_an_address_where_no_cluster_answers_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+    with pytest.raises(UserError, match=f"ray: address = '{address}': .*; expected HOST:PORT of a cluster's head"):
+        cluster.connected(address)
+
+
 @pytest.mark.parametrize(
     ("node", "cpus", "gpus", "room"),
     [
@@ -309,3 +316,20 @@ def test_the_lock_of_a_dead_node_is_waited_for_as_long_as_the_storage_may_need(t
     again, _ = cluster._compute(task, None, shop, 1, "cpu", 30.0)
     holder.join()
     assert (first.status, again.status) == ("running", "done")
+
+
+def test_a_cancellation_that_comes_after_the_last_batch_loses_nothing_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, shop, packed = task_of(tmp_path), catalog.load(TINY), RunFolder.packed
+
+    def cancelled(run: RunFolder) -> dict[str, bytes]:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pytest.fail("interrupted while the run was packed")
+        return packed(run)
+
+    monkeypatch.setattr(RunFolder, "packed", cancelled)
+    outcome, files = cluster._compute(task, {}, shop, 1, "cpu", 0.0)
+    assert (outcome.status, "DONE" in (files or {})) == ("done", True)
