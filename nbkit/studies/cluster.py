@@ -32,7 +32,7 @@ Files = dict[str, bytes]
 class Ray:
     """Every run is a Ray task with ``cpus`` cores, as many threads, and ``gpus`` of one GPU (0: computed on the CPU).
 
-    *Cluster.* ``address`` is HOST:PORT of its head, or ``auto``. Without one Ray asks ``$RAY_ADDRESS``, then looks for
+    *Cluster.* ``address`` is HOST:PORT of its head, or ``local``. Without, Ray asks ``$RAY_ADDRESS``, then looks for
     a cluster on this machine, then starts one here. A connection of this process is used again and ends with it.
 
     *How many.* ``jobs`` runs are handed over at a time, by default as many as the nodes have room for at the moment.
