@@ -40,7 +40,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python && $(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install -c constraints.txt torch setuptools
-	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[lab,dev]"
+	$(BIN)/python -m pip install -c constraints.txt --no-build-isolation -e ".[lab,dev,ray]"
 	@rm -f $(VENV)/installed-*
 	@touch $@
 

@@ -138,6 +138,26 @@ class RunFolder:
         with np.load(self / name, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
 
+    def packed(self) -> dict[str, bytes]:
+        """Every file of the run by its name, for a journey to another machine."""
+        return {path.name: path.read_bytes() for path in self._files()}
+
+    def unpack(self, files: Mapping[str, bytes]) -> None:
+        """Make the folder hold these files and no others; the DONE mark comes last, so a run is there whole or not.
+
+        Raises:
+            UserError: the disk is full or the folder is read-only.
+        """
+        self.create()
+        for name in sorted(files, key=lambda name: name == "DONE"):
+            write_atomic(self / name, files[name])
+        for path in self._files():
+            if path.name not in files:
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.path.iterdir() if not path.name.startswith(".")] if self.path.is_dir() else []
+
     def fail(self, reason: str) -> None:
         """Keep why the run failed; its history stays."""
         self.write_json("failed.json", {"reason": reason, "time": time.time()})

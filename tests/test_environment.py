@@ -97,7 +97,7 @@ def undeclared(folder: str, requirements: list[str]) -> list[str]:
 
 
 def test_every_library_that_the_package_imports_is_declared() -> None:
-    assert undeclared("nbkit", [*CORE, *EXTRAS["lab"]]) == []
+    assert undeclared("nbkit", [*CORE, *EXTRAS["lab"], *EXTRAS["ray"]]) == []
 
 
 def test_every_library_that_the_tests_import_is_declared() -> None:

@@ -111,6 +111,12 @@ def test_nothing_before_plots_imports_a_screen_library() -> None:
     assert not wrong, wrong
 
 
+def test_only_the_executor_for_a_cluster_knows_of_ray() -> None:
+    assert {place(path) for path in MODULES for _, name in imported(path) if name.split(".")[0] == "ray"} == {
+        "studies/cluster.py"
+    }
+
+
 def requirement_closure(names: tuple[str, ...]) -> set[str]:
     """Distributions that the named ones need, themselves included, by normalised name."""
     closure: set[str] = set()

@@ -200,3 +200,23 @@ def test_the_code_behind_a_model_is_what_it_imports_directly_or_not():
     assert {"nbkit.models.jbm_diff", "nbkit.models.chains", "nbkit.models.base", "nbkit.models.layers"} <= set(behind)
     assert {"nbkit.diffusion.schedules", "nbkit.layers"} <= set(behind)  # two imports away
     assert not {"nbkit.models.bpr", "nbkit.errors", "nbkit.graphs", "nbkit.diffusion"} & set(behind)
+
+
+def test_a_packed_run_is_the_same_elsewhere_and_done_only_once_all_of_it_is_there(tmp_path, monkeypatch):
+    here, there = RunFolder(tmp_path / "here").create(), RunFolder(tmp_path / "there").create()
+    here.write_json("metrics.json", {"a": 1})
+    here.finish()
+    there.write_json("metrics.json", {"a": 0})
+    there.fail("the time before")
+    seen = []
+
+    def write(path, content):
+        seen.append((path.name, there.status))
+        write_atomic(path, content)
+
+    monkeypatch.setattr("nbkit.runs.write_atomic", write)
+    with here.hold():  # the lock does not travel
+        there.unpack(here.packed())
+    assert there.packed() == here.packed()
+    assert (there.status, seen) == ("done", [("metrics.json", "failed"), ("DONE", "failed")])
+    assert not (there / ".lock").exists()

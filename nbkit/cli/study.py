@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nbkit.cli import console
+from nbkit.cli import console, executors
 from nbkit.cli.options import RunsDir, TableFile, check_table_file, write_table
 from nbkit.cli.results import over_seeds
 from nbkit.errors import UserError
@@ -16,27 +16,25 @@ from nbkit.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbkit.studies.executors import Executor
     from nbkit.studies.planning import Plan
 
 app = typer.Typer(help="Studies: many runs from one small file; run, show.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Declaration of a study.")]
-Devices = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or several to take turns: cuda:0,cuda:1.")]
 
 
 @app.command("run")
 def run_study(
     file: File,
-    jobs: Annotated[
-        int, typer.Option(help="Runs computed at a time, each in a process of its own; 1: in this one.")
-    ] = 1,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of each run (default: the cores shared out among the jobs).")
-    ] = None,
+    who: executors.Who = None,
+    jobs: executors.Jobs = None,
+    threads: executors.Threads = None,
     test: Annotated[bool, typer.Option("--test", help="Open the test split of each finished run.")] = False,
     retry: Annotated[bool, typer.Option("--retry-failed", help="Try failed runs again.")] = False,
-    device: Devices = "auto",
+    device: executors.Devices = "auto",
+    address: executors.Address = None,
+    gpus: executors.Gpus = None,
+    shared: executors.Shared = False,
     root: RunsDir = None,
 ) -> None:
     """Compute the runs of a study that are missing.
@@ -56,12 +54,16 @@ def run_study(
     Examples:
       nbkit study run noise.toml --jobs 2
       nbkit study run noise.toml --retry-failed --test
+      nbkit study run noise.toml --executor ray --address head:6379 --gpus 0.5 --shared
     """
     from nbkit.studies import declaration
     from nbkit.studies.planning import plan
     from nbkit.studies.running import Progress, execute
 
-    study, executor = declaration.read(file), _executor(jobs, threads, device)
+    study = declaration.read(file)
+    executor = executors.executor(
+        who, jobs=jobs, threads=threads, device=device, address=address, gpus=gpus, shared=shared
+    )
     ends: Counter[str] = Counter()
     with Progress(study.name) as progress:
         for outcome in execute(study, executor, root=root, test=test, retry_failed=retry, watch=progress):
@@ -86,7 +88,7 @@ def run_study(
 def show(
     file: File,
     out: TableFile = None,
-    device: Devices = "auto",
+    device: executors.Devices = "auto",
     root: RunsDir = None,
 ) -> None:
     """Show how far a study is: runs by model and noise, what failed and why, and the time left.
@@ -98,10 +100,13 @@ def show(
     """
     from nbkit.studies import declaration
     from nbkit.studies.planning import plan, results
+    from nbkit.training.loop import pick_device
 
     check_table_file(out)
+    first = device.partition(",")[0]
+    pick_device(first)
     study = declaration.read(file)
-    planned = plan(study, root, device=device.partition(",")[0])
+    planned = plan(study, root, device=first)
     if out is not None:
         write_table(out, results(study, root, partial=True))
         console.say(f"{len(planned.runs)} runs, {len(planned.missing)} of them missing: {out}")
@@ -110,19 +115,6 @@ def show(
     for each in planned.missing:
         if each.reason:
             console.say(f"failed: {each.experiment.title} ({each.label}): {each.reason}")
-
-
-def _executor(jobs: int, threads: int | None, device: str) -> Executor:
-    from nbkit.studies.executors import Inline
-    from nbkit.studies.pool import Pool
-    from nbkit.training.loop import pick_device
-
-    devices = tuple(device.split(","))
-    for name in devices:
-        pick_device(name)
-    if jobs == 1 and threads is None and len(devices) == 1:
-        return Inline(device)
-    return Pool(jobs, threads, devices)
 
 
 def _summary(planned: Plan) -> None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nbkit.studies.cluster import Ray
     from nbkit.studies.executors import Executor, Inline, Outcome
     from nbkit.studies.experiment import Experiment, Noise, run_experiment
     from nbkit.studies.naming import executor_of
@@ -27,6 +28,7 @@ _FACE = {
     **dict.fromkeys(("Executor", "Inline", "Outcome"), "executors"),
     **dict.fromkeys(("Experiment", "Noise", "run_experiment"), "experiment"),
     "Pool": "pool",
+    "Ray": "cluster",
     "executor_of": "naming",
     "RunStore": "store",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Pool",
+    "Ray",
     "RunStore",
     "Study",
     "ablation",

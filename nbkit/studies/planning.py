@@ -123,7 +123,8 @@ def plan(
         UserError: data that cannot be loaded, or that its noise cannot be put into.
     """
     root, datasets = runs_dir() if root is None else Path(root), datasets or Datasets()
-    costs = Costs.of_store(RunStore(root), pick_device(device).type)
+    kind = pick_device(device).type if device == "auto" else device  # nodes may have what this machine lacks
+    costs = Costs.of_store(RunStore(root), kind)
     runs = []
     for experiment, label in zip(study, study.labels(), strict=True):
         run = RunFolder(root / experiment.run_id(datasets.fingerprint(experiment)))

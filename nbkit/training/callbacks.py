@@ -34,8 +34,12 @@ class Stop(Callback):
     def press(self) -> None:
         self._pressed.set()
 
+    @property
+    def pressed(self) -> bool:
+        return self._pressed.is_set()
+
     def stepped(self, step: int) -> None:
-        if self._pressed.is_set():
+        if self.pressed:
             raise KeyboardInterrupt
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
 
+from nbkit.cli.executors import executor
+from nbkit.errors import UserError
 from nbkit.models.bpr import BPR
 from nbkit.studies import declaration
+from nbkit.studies.cluster import Ray
+from nbkit.studies.executors import Inline
 from nbkit.studies.planning import results
+from nbkit.studies.pool import Pool
 from nbkit.studies.running import execute
 
 from .conftest import OFTEN, Outcome
@@ -79,8 +87,40 @@ def test_mistakes_are_one_line(nbkit: Cli, noise: Path) -> None:
     assert "no such file" in nbkit("study", "run", "nois.toml").error
     assert "jobs = 0; expected 1 or more" in nbkit("study", "run", noise, "--jobs", "0").error
     assert "expected auto, cpu, cuda or cuda:N" in nbkit("study", "run", noise, "--device", "cpu,gpu").error
+    assert "--gpus without a cluster; expected --executor ray" in nbkit("study", "run", noise, "--gpus", "0.5").error
+    assert "expected no --jobs" in nbkit("study", "run", noise, "--executor", "inline", "--jobs", "2").error
     noise.write_text('[grid]\nmodels = "bpr"\nseds = [0]')
     assert "unknown key 'seds'; did you mean 'seeds'" in nbkit("study", "show", noise).error
+
+
+def test_the_executor_is_the_one_that_the_options_mean_and_ray_is_told_of_what_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert executor() == Inline("auto")
+    assert executor("pool") == Pool(1)
+    assert executor(jobs=2, threads=3) == Pool(2, 3)
+    assert executor(device="cpu,cpu") == Pool(1, None, ("cpu", "cpu"))
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    assert executor("ray", jobs=5, threads=2, address="a:1", gpus=0.5, shared=True) == Ray("a:1", 2, 0.5, 5, True)
+    assert (executor("ray"), executor("ray").device) == (Ray(), "cpu")
+    for wrong, words in (
+        ({"device": "cuda:1"}, "--device 'cuda:1' with --executor ray; expected --gpus SHARE"),
+        ({"gpus": 2.0}, "gpus = 2; expected 0 … 1"),
+        ({"threads": 0}, "cpus = 0; expected 1 or more"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            executor("ray", **wrong)
+    assert executor("pool:jobs=3,threads=1") == Pool(3, 1)
+    monkeypatch.setenv("NBKIT_EXECUTOR", "pool:2")
+    assert executor() == Pool(2)
+    assert executor(jobs=1) == Inline("auto")
+    for who, options, words in (
+        ("pool:2", {"jobs": 3}, "--jobs beside --executor 'pool:2'; expected one of both"),
+        ("rai", {}, "--executor 'rai': unknown executor; did you mean 'ray'"),
+        ("pool", {"shared": True}, "--shared without a cluster; expected --executor ray beside it"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            executor(who, **options)
 
 
 @pytest.fixture(scope="module")
