@@ -80,6 +80,18 @@ class JBMDiff(CollaborativeRecommender):
         "baby": Preset("validation, seed 0, of six", {"reg": 3e-3, "side_weight": 3.0, "edge_dropout": 0.5}),
     }
     grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0), "edge_dropout": (0.0, 0.5)})
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "diffusion": {"eta": 0.0},
+        "condition": {"conditioning": "none"},
+        "graph_step": {"graph_step": False},
+        "guidance": {"guidance_weight": 0.0},
+        "views": {"multi_view": False},
+        "align": {"align_weight": 0.0},
+        "credibility": {"weighting": False, "reversal": 0.0, "chain": 0.0},
+        "weighting": {"weighting": False},
+        "reversal": {"reversal": 0.0},
+        "chains": {"chain": 0.0},
+    }
     pairs: Tensor
     tally: Tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbkit.plots.ablation import part_forest
 from nbkit.plots.data import (
     degree_distribution,
     interactions_over_time,
@@ -36,6 +37,7 @@ __all__ = [
     "noise_found",
     "noise_truth",
     "pareto",
+    "part_forest",
     "popularity_curve",
     "provenance_of",
     "quality_curves",
