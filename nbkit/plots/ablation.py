@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from nbkit.plots.colors import BAD, GOOD, NEUTRAL
 from nbkit.plots.paired import p_text
-from nbkit.plots.theme import LEGEND_ABOVE, figure, interval, metric_label, need, no_data
+from nbkit.plots.theme import LEGEND_ABOVE, figure, interval, legend_entry, metric_label, need, no_data
 
 _ROW, _HEAD = 26, 58  # pixels of a row, and of a panel's title and axis
 _COLORS = {"needed": GOOD, "better without": BAD, "no difference shown": NEUTRAL}
@@ -49,9 +49,9 @@ def part_forest(effects: pd.DataFrame, *, metric: str = "", title: str = "Withou
         own = own.sort_values("without", key=lambda names: names.map(order), kind="stable").reset_index(drop=True)
         _panel(fig, own, symbols, number)
     for verdict, color in _COLORS.items():
-        _legend(fig, verdict, color, "circle")
+        legend_entry(fig, verdict, color, "circle")
     for noise, symbol in symbols.items() if len(noises) > 1 else ():
-        _legend(fig, noise, "#57606A", symbol)
+        legend_entry(fig, noise, "#57606A", symbol)
     of = f" of {metric_label(metric)}" if metric else ""
     fig.add_vline(x=0, line={"color": NEUTRAL, "width": 1.5})
     fig.update_xaxes(matches="x", zeroline=False)
@@ -83,10 +83,3 @@ def _panel(fig: go.Figure, own: pd.DataFrame, symbols: dict[str, str], number: i
     labels = [f"without {part}" if new else "" for part, new in zip(own["without"], first, strict=True)]
     rows = {"tickvals": list(own.index), "ticktext": labels, "range": [len(own) - 0.4, -0.6], "showgrid": False}
     fig.update_yaxes(**rows, zeroline=False, **place)
-
-
-def _legend(fig: go.Figure, name: str, color: str, symbol: str) -> None:
-    """An entry without data: one legend for verdicts and one for noise."""
-    line = {"width": 2, "color": color}
-    marker = {"color": color, "symbol": symbol, "size": 9, "line": line}
-    fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip", row=1, col=1)

@@ -130,7 +130,7 @@ def left_out(model: str, settings: Mapping[str, Any], *, but: Collection[str] = 
 
 def _out(model: str, settings: Mapping[str, Any]) -> set[str]:
     switches = model_class(model).parts.items()
-    return {part for part, off in switches if all(settings[key] == value for key, value in off.items())}
+    return {part for part, off in switches if off.items() <= settings.items()}
 
 
 def variant_scores(
