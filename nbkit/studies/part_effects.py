@@ -72,7 +72,8 @@ def _row(variant: Variant) -> dict[str, str]:
 
 
 def _estimate(result: Any) -> dict[str, Any]:
-    known = vars(result) | {"users": result.n}
+    # Users' gains and losses that cancel leave some 1e-18.
+    known = vars(result) | {"users": result.n, "difference": round(result.difference, 12)}
     return {name: known[name] for name in _ESTIMATE}
 
 
@@ -147,7 +148,7 @@ def findings(effects: pd.DataFrame, more: pd.DataFrame, metric: str = "recall@20
             said.append(f"{where}: without {row['without']} {metric} {word}, {by}, p = {row['p_holm']:.3f}.")
         rest = part.loc[part["verdict"] == UNSHOWN, "without"].tolist()
         if rest:
-            said.append(f"{where}: it is not shown to matter whether it has {', '.join(rest)}.")
+            said.append(f"{where}: no difference is shown without {', '.join(rest)}.")
     for row in more[more["verdict"] != UNSHOWN].to_dict("records"):
         by = f"{row['difference']:+.4f}, p = {row['p_holm']:.3f}"
         said.append(f"{row['model']}: {row['without']} is {row['verdict']} under {row['noise']} ({by}).")

@@ -207,7 +207,7 @@ def test_findings_say_what_falls_what_rises_and_what_is_not_shown(planted):
     said = findings(effects, under_noise(planted, np.random.default_rng(0), resamples=2000))
     assert said[0].startswith("diffcl on clean data: without diff recall@20 falls, -0.09")
     assert said[1].startswith("diffcl on clean data: without align recall@20 RISES, +0.10")
-    assert said[2] == "diffcl on clean data: it is not shown to matter whether it has h."
+    assert said[2] == "diffcl on clean data: no difference is shown without h."
     assert said[-1].startswith("diffcl: diff is needed more under drop_edges:0.2 (-0.1")
 
 
