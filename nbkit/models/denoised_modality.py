@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,26 @@ from nbkit.diffusion.denoisers import Conditioning, GraphDenoiser
 from nbkit.diffusion.process import GaussianDiffusion, Step, Trajectory, guided, standard_normal
 from nbkit.graphs import SparseGraph
 from nbkit.layers import linear, standardised
+
+
+class Features(NamedTuple):
+    """Item tables by modality, ``(I, D)`` each."""
+
+    clean: list[Tensor]  # x
+    denoised: list[Tensor]  # x̂
+    mixed: list[Tensor]  # x̃
+    carried: list[Tensor]  # H
+
+
+class Views(NamedTuple):
+    """One forward pass. Shapes: node tables ``(U + I, D)``, users first; item tables by modality ``(I, D)``."""
+
+    z: Tensor  # collaborative vectors Z
+    clean: list[Tensor]  # x
+    denoised: list[Tensor]  # x̂
+    judged: list[Tensor]  # what pairs are judged by: x̂, x̃, or H after the item graph
+    side: Tensor
+    vectors: Tensor  # E = Z + side
 
 
 class DenoisedModality(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,32 +19,12 @@ from nbkit.layers import standardised
 from nbkit.models.base import Batch, CollaborativeRecommender, Grid, Inputs, Paper, Preset
 from nbkit.models.chains import Chains
 from nbkit.models.credibility import Teacher, leave_one_out
-from nbkit.models.denoised_modality import DenoisedModality
+from nbkit.models.denoised_modality import DenoisedModality, Features, Views
 from nbkit.models.layers import info_nce, linear_cka, node_table, norm_penalty
 from nbkit.models.multi_view import Carry, Concatenated, MultiView
 from nbkit.neighbours import alike
 
 Positive = Annotated[float, Range(1e-4, 1e4)]
-
-
-class Features(NamedTuple):
-    """Item tables by modality, ``(I, D)`` each."""
-
-    clean: list[Tensor]  # x
-    denoised: list[Tensor]  # x̂
-    mixed: list[Tensor]  # x̃
-    carried: list[Tensor]  # H
-
-
-class Views(NamedTuple):
-    """One forward pass. Shapes: node tables ``(U + I, D)``, users first; item tables by modality ``(I, D)``."""
-
-    z: Tensor  # collaborative vectors Z
-    clean: list[Tensor]  # x
-    denoised: list[Tensor]  # x̂
-    judged: list[Tensor]  # what pairs are judged by: x̂, x̃, or H after the item graph
-    side: Tensor
-    vectors: Tensor  # E = Z + side
 
 
 class JBMDiff(CollaborativeRecommender):
@@ -80,6 +60,18 @@ class JBMDiff(CollaborativeRecommender):
         "baby": Preset("validation, seed 0, of six", {"reg": 3e-3, "side_weight": 3.0, "edge_dropout": 0.5}),
     }
     grid = Grid("ours", {"reg": (1e-3, 3e-3, 0.01), "side_weight": (1.0, 3.0, 6.0), "edge_dropout": (0.0, 0.5)})
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "diffusion": {"eta": 0.0},
+        "condition": {"conditioning": "none"},
+        "graph_step": {"graph_step": False},
+        "guidance": {"guidance_weight": 0.0},
+        "views": {"multi_view": False},
+        "align": {"align_weight": 0.0},
+        "credibility": {"weighting": False, "reversal": 0.0, "chain": 0.0},
+        "weighting": {"weighting": False},
+        "reversal": {"reversal": 0.0},
+        "chains": {"chain": 0.0},
+    }
     pairs: Tensor
     tally: Tensor
 

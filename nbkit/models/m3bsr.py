@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +84,13 @@ class M3BSR(SequentialRecommender):
     )
     modalities = "optional"
     grid = Grid("ours", {"dropout": (0.1, 0.2, 0.4), "push_weight": (0.0, 0.1, 1.0)}, {"lr": (1e-3, 3e-3)})
+    parts: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "modality": {"modality_denoising": False},
+        "behavior": {"behavior_denoising": False},
+        "common": {"experts": "specific"},
+        "specific": {"experts": "common"},
+        "push": {"push_weight": 0.0},
+    }
     streams = ("shallow", "deep")
 
     def __init__(

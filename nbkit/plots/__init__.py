@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbkit.plots.ablation import part_forest
 from nbkit.plots.data import (
     degree_distribution,
     interactions_over_time,
@@ -14,6 +15,7 @@ from nbkit.plots.figures import SavedFigure, save_figure
 from nbkit.plots.gallery import Mark, write_gallery
 from nbkit.plots.maps import item_map, movement_map
 from nbkit.plots.paired import difference_forest, win_tie_loss
+from nbkit.plots.papers import paper_directions, paper_levels
 from nbkit.plots.provenance import provenance_of
 from nbkit.plots.ranking import group_comparison, metric_comparison, pareto
 from nbkit.plots.robustness import noise_found, quality_curves, retention_areas, retention_curves
@@ -36,7 +38,10 @@ __all__ = [
     "no_data",
     "noise_found",
     "noise_truth",
+    "paper_directions",
+    "paper_levels",
     "pareto",
+    "part_forest",
     "popularity_curve",
     "provenance_of",
     "quality_curves",

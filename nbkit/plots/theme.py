@@ -19,6 +19,7 @@ __all__ = [
     "figure",
     "ink",
     "interval",
+    "legend_entry",
     "metric_label",
     "model_color",
     "model_style",
@@ -174,6 +175,12 @@ def interval(part: pd.DataFrame, mean: str = "mean") -> dict[str, Any]:
     """Error bars from the columns low and high, which are limits and not distances."""
     up, down = (part["high"] - part[mean]).astype(float), (part[mean] - part["low"]).astype(float)
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.5, "width": 4}
+
+
+def legend_entry(fig: go.Figure, name: str, color: str, symbol: str) -> None:
+    """An entry of the legend without data, where colour and symbol mean two things."""
+    marker = {"color": color, "symbol": symbol, "size": 9, "line": {"width": 2, "color": color}}
+    fig.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 
 
 # A legend over the plot, for figures whose rows need the whole width.

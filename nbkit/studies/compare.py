@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nbkit.errors import UserError, nearest
-from nbkit.evaluation.final import PLACES
+from nbkit.evaluation.final import PER_USER, PLACES
 from nbkit.evaluation.groups import Labels, recall_by_item_group
 from nbkit.evaluation.stats import mean_interval
 from nbkit.runs import RunFolder
@@ -39,6 +39,24 @@ def scores(
         raise UserError(f"run {min(silent)} has no {split} scores; open its test split first (nbkit evaluate)")
     long = names[["run", "model", "seed"]].merge(table[["run", "user", metric]], on="run")
     return long.rename(columns={metric: "value"})[["model", "seed", "user", "value", "run"]]
+
+
+def held_out_scores(run: RunFolder, metric: str, split: str, masking: str) -> tuple[np.ndarray, np.ndarray]:
+    """Users with their numbers of held-out pairs ``(U, 2)``, and their scores ``(U,)``, of one finished run.
+
+    Raises:
+        UserError: a run that is not finished, an unknown metric, or a test split that was not opened yet.
+    """
+    if run.status != "done":
+        raise UserError(f"run {run.id} is {run.status}; expected a finished run")
+    table = run.read_table(PER_USER)
+    metrics = [name for name in table.columns if "@" in name]
+    if metric not in metrics:
+        raise UserError(f"metric = {metric!r}; {nearest(metric, metrics)}")
+    table = table[(table["split"] == split) & (table["masking"] == masking)].sort_values("user")
+    if table.empty:
+        raise UserError(f"run {run.id} has no scores with split {split!r} and masking {masking!r}; open its test split")
+    return table[["user", "relevant"]].to_numpy(), table[metric].to_numpy(np.float64)
 
 
 def _identity(run: RunFolder) -> dict[str, object]:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from nbkit.data import corrupt
 from nbkit.errors import UserError, nearest
-from nbkit.evaluation.final import PER_USER
 from nbkit.evaluation.retention import NoiseCurve, Robustness
 from nbkit.runs import RunFolder
+from nbkit.studies.compare import held_out_scores
 
 SHARES, DECIBELS = (0.1, 0.2, 0.3), (20.0, 10.0, 0.0)
 # Rates are those of DA-MRS and its followers; ours start from clean data each, theirs add up.
@@ -74,7 +74,7 @@ def noise_curves(
         same, other = data.setdefault((*condition, seed), (trained, run.id))
         if trained != same:
             raise UserError(f"runs {other} and {run.id} ({title}) were trained on different data; expected the same")
-        users, values = _scores(run, metric, split, masking)
+        users, values = held_out_scores(run, metric, split, masking)
         held_out = held_out or (users, run.id)
         if not np.array_equal(users, held_out[0]):
             raise UserError(f"run {run.id} ({title}) has other {split} pairs than run {held_out[1]}; expected the same")
@@ -83,20 +83,6 @@ def noise_curves(
             raise UserError(f"two runs are {title}; expected each condition once")
         by_seed[seed] = values
     return _curves(scores)
-
-
-def _scores(run: RunFolder, metric: str, split: str, masking: str) -> tuple[np.ndarray, np.ndarray]:
-    """Users with their numbers of held-out pairs ``(U, 2)``, and their scores ``(U,)``."""
-    if run.status != "done":
-        raise UserError(f"run {run.id} is {run.status}; expected a finished run")
-    table = run.read_table(PER_USER)
-    metrics = [name for name in table.columns if "@" in name]
-    if metric not in metrics:
-        raise UserError(f"metric = {metric!r}; {nearest(metric, metrics)}")
-    table = table[(table["split"] == split) & (table["masking"] == masking)].sort_values("user")
-    if table.empty:
-        raise UserError(f"run {run.id} has no scores with split {split!r} and masking {masking!r}; open its test split")
-    return table[["user", "relevant"]].to_numpy(), table[metric].to_numpy(np.float64)
 
 
 def _curves(scores: dict[tuple[str, str, float], dict[int, np.ndarray]]) -> list[NoiseCurve]:

@@ -137,6 +137,7 @@ def ablation(
     data: Names = SHOP,
     *,
     parts: Sequence[str] | None = None,
+    combinations: bool = False,
     seeds: Sequence[int] = (0, 1, 2),
     noise: Names = (),
     preset: str | None = None,
@@ -146,6 +147,8 @@ def ablation(
 ) -> Study:
     """The whole model, and the model without each of its ``parts`` (all that it declares); the rest as :func:`grid`.
 
+    With ``combinations`` also without every two of them, every three, and so on to none of them.
+
     Raises:
         UserError: as :func:`grid`; a model that declares no parts, or an unknown part.
     """
@@ -154,7 +157,9 @@ def ablation(
     if not switches:
         raise UserError(f"model {model} declares no parts; expected one of a model that can be taken apart")
     off = [switches[_known(part, switches, f"model {model}: unknown part")] for part in parts or switches]
-    variants = [Preset("whole"), *(Preset("without a part", settings) for settings in off)]
+    most = len(off) if combinations else 1
+    some = [one for size in range(most + 1) for one in itertools.combinations(off, size)]
+    variants = [Preset("without these", {k: v for part in one for k, v in part.items()}) for one in some]
     return _study(
         "ablation", given, _runs(model, data, seeds, [_condition(noise)], preset, settings, training, variants)
     )

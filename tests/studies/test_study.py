@@ -79,6 +79,14 @@ def test_an_ablation_is_the_whole_model_and_one_run_without_each_part():
         ablation("diffcl", TINY, parts=["dif"])
 
 
+def test_combinations_take_out_every_set_of_parts_fewest_first():
+    out = [set(text.split()) - {"start"} for text in ablation("diffcl", TINY, seeds=[0], combinations=True).labels()]
+    assert len(out) == len(set(map(frozenset, out))) == 8
+    assert [len(some) for some in out] == [0, 1, 1, 1, 2, 2, 2, 3]
+    two = ablation("diffcl", TINY, seeds=[0], parts=["diff", "h"], combinations=True)
+    assert two.labels() == ["start", "contrast=0", "item_layers=0", "item_layers=0 contrast=0"]
+
+
 def test_a_sweep_departs_one_setting_at_a_time_or_takes_every_combination():
     over = {"layers": [1, 3], "lr": [0.01, 0.02]}
     one = sweep("lightgcn", TINY, over=over, seeds=[0])
@@ -99,7 +107,7 @@ def test_settings_are_of_all_models_or_of_the_one_that_is_named():
 def test_a_study_comes_back_from_its_file_as_it_was_written(tmp_path):
     study = small(name="noise on the shop")
     study += robustness("vbpr", TINY, operators="gaussian", rates=[float("inf"), 5.0])
-    study += ablation("diffcl", TINY, noise="drop_edges:0.1")
+    study += ablation("diffcl", TINY, noise="drop_edges:0.1", combinations=True)
     study += sweep("lightgcn", TINY, over={"layers": [1], "lr": [1e-05]}, settings={"dim": 8}, product=True)
     again = declaration.read(declaration.write(study, tmp_path / "s.toml"))
     assert again == study

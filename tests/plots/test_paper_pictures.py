@@ -1,0 +1,112 @@
+"""Pictures of printed numbers against ours, by their specification."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import plotly.io as pio
+import pytest
+
+from nbkit import plots
+from nbkit.errors import UserError
+from nbkit.plots.colors import BAD, GOOD, NEUTRAL
+
+
+def rows() -> pd.DataFrame:
+    lines = [
+        (
+            "Table II",
+            "bpr",
+            "baby",
+            0.04,
+            0.06,
+            0.05,
+            0.07,
+            0.02,
+            "baby, features reconstructed from published neighbours",
+        ),
+        ("Table II", "bpr", "sports", 0.05, 0.3, 0.2, 0.4, np.nan, "shop"),
+        (
+            "Table III",
+            "h",
+            "baby",
+            0.09,
+            0.08,
+            0.07,
+            0.1,
+            -0.01,
+            "baby, features reconstructed from published neighbours",
+        ),
+        ("Table III", "h", "video", 0.19, 0.2, 0.18, 0.22, 0.01, "video"),
+    ]
+    columns = ["exhibit", "row", "printed_for", "paper", "ours", "low", "high", "difference", "label"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def signs() -> pd.DataFrame:
+    lines = [
+        ("Table II", "bpr", "baby", "baby", -0.3, -0.2, -0.3, -0.1, "same sign"),
+        ("Table II", "vbpr", "sports", "shop", 0.1, -0.2, -0.3, -0.1, "opposite sign"),
+        ("Table III", "h", "baby", "shop", -0.1, 0.01, -0.1, 0.2, "not shown here"),
+    ]
+    columns = ["exhibit", "row", "printed_for", "data", "paper", "ours", "low", "high", "reading"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+KINDS = {"paper_levels": (plots.paper_levels, rows), "paper_directions": (plots.paper_directions, signs)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_a_pure_function_of_its_table_with_a_panel_an_exhibit(kind):
+    draw, table = KINDS[kind]
+    frame = table()
+    before = frame.copy(deep=True)
+    fig = draw(frame, title="What is seen")
+    pd.testing.assert_frame_equal(frame, before)
+    assert fig.to_json() == draw(frame, title="What is seen").to_json()
+    assert json.loads(pio.from_json(fig.to_json()).to_json()) == json.loads(fig.to_json())
+    assert fig.layout.title.text == "What is seen"
+    assert [a.text for a in fig.layout.annotations] == ["Table II", "Table III"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_say_no_data_and_a_missing_column_is_one_line(kind):
+    draw, table = KINDS[kind]
+    assert [a.text for a in draw(table().iloc[:0]).layout.annotations] == ["no data"]
+    with pytest.raises(UserError, match=f"{kind}: column 'exhibit' is missing"):
+        draw(table().drop(columns="exhibit"))
+
+
+def points(fig):
+    return [t for t in fig.data if t.mode == "markers" and t.customdata is not None]
+
+
+def test_levels_leave_out_what_is_of_other_data_and_draw_equality():
+    fig = plots.paper_levels(rows(), metric="recall@20")
+    assert [(t.customdata[0][0], list(t.x), list(t.y)) for t in points(fig)] == [
+        ("bpr", [0.04], [0.06]),
+        ("h", [0.09], [0.08]),
+        ("h", [0.19], [0.2]),
+    ]
+    assert points(fig)[0].error_y.array[0] == pytest.approx(0.01)
+    assert all(list(t.x) == list(t.y) for t in fig.data if t.mode == "lines")
+    assert [t.showlegend for t in points(fig)] == [True, False, True], "each data set is named once"
+    other = rows().assign(difference=np.nan)
+    assert [a.text for a in plots.paper_levels(other).layout.annotations] == ["no data"]
+
+
+def test_directions_are_per_cent_coloured_by_reading_and_open_where_the_data_is_another():
+    fig = plots.paper_directions(signs())
+    drawn = {t.customdata[0][0]: t for t in points(fig)}
+    assert list(drawn["bpr"].x) == [-30]
+    assert list(drawn["bpr"].y) == [-20]
+    assert [drawn[name].marker.color for name in ("bpr", "vbpr", "h")] == [GOOD, BAD, NEUTRAL]
+    assert [drawn[name].marker.symbol.endswith("-open") for name in ("bpr", "vbpr", "h")] == [False, True, True]
+    named = [t.name for t in fig.data if t.showlegend is not False]
+    assert named[:4] == ["same sign", "opposite sign", "not shown here", "within seed noise"]
+    assert named[4:] == ["printed for baby", "printed for sports"]
+    quarters = [s for s in fig.layout.shapes if s.type == "rect"]
+    assert all(s.x0 * s.y0 >= 0 and s.x1 * s.y1 >= 0 for s in quarters), "both gaps have one sign there"
+    assert len(quarters) == 4
