@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from nbkit.models.lightgcn import LightGCN
 from nbkit.studies.store import RunStore
 
-from .conftest import QUICK, Outcome
+from .conftest import OFTEN, QUICK, Outcome
 
 Cli = Callable[..., Outcome]
 
@@ -37,8 +39,10 @@ def test_a_larger_budget_keeps_what_the_smaller_one_computed(nbkit: Cli, shop: P
     assert len(second) == 3
 
 
-def test_no_test_split_is_opened(nbkit: Cli, shop: Path) -> None:
-    nbkit("tune", "bpr", "lightgcn", "--data", shop, "--trials", "2", *QUICK)
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_no_test_split_is_opened(nbkit: Cli, shop: Path, sampler: str) -> None:
+    options = ("--sampler", sampler, "--prune", "--export", "best.toml")
+    assert nbkit("tune", "bpr", "lightgcn", "--data", shop, "--trials", "2", *QUICK, *options).code == 0
     assert len(RunStore("runs").runs()) == 4
     assert not list(Path("runs").rglob("*opened*"))
 
@@ -49,7 +53,10 @@ def test_mistakes_are_one_line(nbkit: Cli, shop: Path) -> None:
     assert "--set, model bpr: unknown setting 'layers'" in nbkit("tune", "bpr", "--set", "layers=2").error
     assert "expected a name ending in" in nbkit("tune", "bpr", "--out", "all.txt").error
     wrong = nbkit("tune", "mgcn", "bpr", "--data", shop, "--preset", "babby").error
-    assert "none of these models has such a preset; did you mean 'baby'" in wrong
+    assert "preset 'babby': mgcn, bpr has no such preset; did you mean 'baby'" in wrong
+    assert "expected a name ending in .toml" in nbkit("tune", "bpr", "--export", "best.json").error
+    assert "nothing to vary beside reg=1 lr=1" in nbkit("tune", "bpr", "--set", "reg=1", "--train", "lr=1").error
+    assert "'tpa' is not one of" in nbkit("tune", "bpr", "--sampler", "tpa").error
 
 
 def test_what_was_finished_is_written_when_a_later_model_is_refused_or_stopped(
@@ -62,9 +69,67 @@ def test_what_was_finished_is_written_when_a_later_model_is_refused_or_stopped(
     stopped = nbkit("tune", "bpr", "lightgcn", "--data", shop, "--trials", "2", *QUICK, "--out", "all.csv")
     assert stopped.code == 130
     assert "the same command goes on" in stopped.err
-    assert pd.read_csv("all.csv")["model"].tolist() == ["bpr", "bpr"]
+    table = pd.read_csv("all.csv")
+    assert table[["model", "state"]].to_numpy().tolist() == [["bpr", "done"]] * 2 + [["lightgcn", "stopped"]]
+    assert "1 trials, 1 stopped; chosen on validation" in stopped.out
 
 
 def test_a_grid_with_fewer_points_says_so(nbkit: Cli, shop: Path) -> None:
     shown = nbkit("tune", "bpr", "--data", shop, "--trials", "9", "--set", "reg=0.1", *QUICK).out
     assert shown.startswith("bpr: 2 trials, its grid has no more (9 were asked for); chosen on validation")
+
+
+def test_the_best_settings_of_each_model_are_exported_and_train_takes_them(nbkit: Cli, shop: Path) -> None:
+    options = ("--sampler", "random", "--export", "best.toml", "--out", "all.csv")
+    shown = nbkit("tune", "vbpr", "bpr", "--data", shop, "--trials", "3", *QUICK, *options)
+    assert shown.code == 0, shown.err
+    table = pd.read_csv("all.csv")
+    for model in ("vbpr", "bpr"):
+        best = table[table["model"] == model].iloc[0]
+        line = f"nbkit train {model} --data {shop} --preset best.toml --seeds 0,1,2 --test"
+        assert f"best: {line}" in shown.out.splitlines()
+        again = nbkit(*line.removeprefix("nbkit ").replace("--seeds 0,1,2 --test", "--seed 0").split())
+        assert f"run {best['run']}, already computed" in again.out
+    assert nbkit("tune", "vbpr", "--data", shop, "--preset", "best.toml", "--trials", "2", *QUICK).code == 0
+
+
+def test_pruned_trials_are_told_and_their_runs_are_not_done(nbkit: Cli, shop: Path) -> None:
+    training = ("--set", "dim=8", "--train", "epochs=40", "--train", "batch_size=64", "--train", "lr=0.05")
+    shown = nbkit("tune", "lightgcn", "--data", shop, "--trials", "12", *training, "--prune", "--out", "all.csv")
+    table = pd.read_csv("all.csv")
+    pruned = table[table["state"] == "pruned"]
+    assert len(pruned)
+    assert f"12 trials, {len(pruned)} pruned; chosen on validation" in shown.out
+    told = nbkit("runs", "show", pruned["run"].iloc[0]).out
+    assert "stopped, in" in told
+    assert "reason: pruned at epoch" in told
+
+
+def test_a_killed_search_goes_on_where_it_was_and_loses_nothing(
+    start: Callable[..., subprocess.Popen[str]], nbkit: Cli, shop: Path
+) -> None:
+    long = ("--set", "dim=8", "--train", "epochs=120", "--train", "batch_size=16", "--train", "patience=1000")
+    command = ("tune", "bpr", "--data", shop, "--trials", "3", *long)
+    child = start(*command, "--runs", "disturbed", before=OFTEN)
+    deadline = time.monotonic() + 40
+    while len(list(Path("disturbed").glob("*/DONE"))) < 1 or not list(Path("disturbed").glob("*/checkpoint*")):
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.kill()
+    child.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in Path("disturbed").glob("*/DONE")}
+    resumed = nbkit(*command, "--runs", "disturbed", "--out", "disturbed.csv")
+    assert resumed.code == 0, resumed.err
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert nbkit(*command, "--runs", "undisturbed", "--out", "undisturbed.csv").code == 0
+    tables = [pd.read_csv(f"{name}.csv").drop(columns="seconds") for name in ("disturbed", "undisturbed")]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_workers_share_a_budget(nbkit: Cli, shop: Path) -> None:
+    shown = nbkit("tune", "bpr", "--data", shop, "--trials", "5", *QUICK, "--workers", "2", "--out", "all.csv")
+    assert shown.code == 0, shown.err
+    table = pd.read_csv("all.csv")
+    assert len(table) == table["run"].nunique() == len(RunStore("runs").runs()) == 5
+    assert (table["state"] == "done").all()
