@@ -111,13 +111,15 @@ class Scale:
         """Where a value lies."""
         return shown(value) if self.kind == "category" else value
 
-    def draw(self, fig: go.Figure, place: Place, columns: int) -> None:
-        """Make the axis of a panel, one of ``columns`` beside each other, this scale."""
+    def draw(self, fig: go.Figure, place: Place, columns: int, ticks: Sequence[Any] | None = None) -> None:
+        """Make this scale the axis of a panel, one of ``columns`` abreast; ticks at all values, or as given."""
         if self.kind == "category":
             names = [shown(value) for value in self.values]
             fig.update_xaxes(type="category", categoryorder="array", categoryarray=names, **place)
             return
-        ticks = self.values if len(self.values) <= _FEW or self.kind == "linear" else _ladder(*self._ends)
+        ticks = sorted(set(self.values if ticks is None else ticks))
+        if len(ticks) > _FEW and self.kind == "log":
+            ticks = _ladder(*self._ends)
         if len(ticks) <= _FEW:
             low, high = map(self._along, self._ends)
             along = [(self._along(tick) - low) / ((high - low) or 1) for tick in ticks]

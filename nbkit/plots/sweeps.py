@@ -38,7 +38,7 @@ def sweep_curves(
         elsewhere = pd.DataFrame() if published is None else published[published["setting"] == name]
         known = elsewhere[["low", "high"]].to_numpy().ravel() if len(elsewhere) else []
         scale = Scale([*part["value"], *known])
-        scale.draw(fig, place, min(len(places), ABREAST))
+        scale.draw(fig, place, min(len(places), ABREAST), part["value"].tolist())
         models = []
         for model, rows in part.groupby("model", sort=False):
             rank = {value: n for n, value in enumerate(scale.values)}
@@ -51,7 +51,7 @@ def sweep_curves(
             first = curve[curve["start"]]
             ringed = [scale.at(value) for value in first["value"]]
             _ring(fig, ringed, first["mean"], model_style(model).color, "default", place)
-        below.draw(fig, elsewhere, place)
+        below.draw(fig, elsewhere, scale.values[0], place)
     fig.update_yaxes(matches="y", hoverformat=".4f", zeroline=False)
     fig.update_yaxes(title_text=f"{metric_label(metric)}, mean over users", col=1)
     return fig.update_layout(title_text=title, showlegend=curves["model"].nunique() > 1)
@@ -74,7 +74,8 @@ def trial_slices(
     if not slices["score"].notna().any():
         return no_data(title)
     fig, places = panels(slices, "setting", 280)
-    last, floor = max(1, int(slices["trial"].max())), float(slices["score"].min())
+    last, low, high = max(1, int(slices["trial"].max())), float(slices["score"].min()), float(slices["score"].max())
+    floor = low - 0.08 * ((high - low) or 1)
     for number, (place, _, part) in enumerate(places):
         scale = Scale(part["value"].tolist())
         scale.draw(fig, place, min(len(places), ABREAST))
@@ -167,8 +168,8 @@ class _Below:
     def __init__(self, low: float, high: float) -> None:
         self.low, self.step = low, 0.07 * ((high - low) or 1)
 
-    def draw(self, fig: go.Figure, published: pd.DataFrame, place: Place) -> None:
-        """A bar from low to high for each row, the name of its data above it."""
+    def draw(self, fig: go.Figure, published: pd.DataFrame, first: Any, place: Place) -> None:
+        """A bar from low to high for each row, its data's name at the left, or right where it begins at ``first``."""
         for number, row in enumerate(published.itertuples(index=False), start=1):
             ends = list(dict.fromkeys([row.low, row.high]))
             fig.add_scatter(
@@ -176,8 +177,8 @@ class _Below:
                 y=[self.low - number * self.step] * len(ends),
                 mode="lines+markers+text",
                 name=f"highest in the paper, {row.data}",
-                text=[f"{row.data} ", ""][: len(ends)],
-                textposition="middle left",
+                text=["", f" {row.data}"][-len(ends) :] if row.low == first else [f"{row.data} ", ""][: len(ends)],
+                textposition="middle right" if row.low == first else "middle left",
                 textfont={"size": 11, "color": NEUTRAL},
                 line={"color": NEUTRAL, "width": 4},
                 marker={"color": NEUTRAL, "size": 8, "symbol": "diamond"},

@@ -23,7 +23,7 @@ Sampler = Literal["grid", "random", "tpe"]
 
 FOLDER = "searches"  # below the folder of runs
 RANDOM_FIRST = 5  # trials that TPE draws at random before it models anything
-UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 4, 5  # no median is taken of fewer finished trials, nor in the first epochs
+UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 10  # no median is taken of fewer finished trials, nor in the first epochs
 _REDRAWS = 20  # draws that give points tried before, after which the next declared point is taken
 
 

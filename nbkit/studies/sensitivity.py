@@ -130,15 +130,14 @@ def findings(table: pd.DataFrame, metric: str) -> list[str]:
     said = []
     comparisons = int((~table["start"]).sum())
     for (model, setting), curve in table.groupby(["model", "setting"], sort=False):
-        start = curve[curve["start"]].iloc[0]
-        others = curve[~curve["start"]]
-        shown = others[others["verdict"] != UNSHOWN]
-        head = f"{model}, {setting}:"
-        default = config.shown(start["value"])
-        for row in shown.to_dict("records"):
+        (start,) = curve[curve["start"]].to_dict("records")
+        others = curve[~curve["start"]].to_dict("records")
+        shown = [row for row in others if row["verdict"] != UNSHOWN]
+        head, default = f"{model}, {setting}:", config.shown(start["value"])
+        for row in shown:
             said.append(f"{head} {config.shown(row['value'])} is {row['verdict']} than {default}, {_gap(row)}.")
-        if shown.empty:
-            top = others.loc[others["mean"].idxmax()].to_dict()
+        if not shown:
+            top = max(others, key=lambda row: row["mean"])
             lead = "the best other value" if top["mean"] <= start["mean"] else "the best value"
             said.append(
                 f"{head} flat as far as this shows: none of {len(others)} values differs from {default}; {lead}, "

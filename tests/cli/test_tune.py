@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_larger_budget_keeps_what_the_smaller_one_computed(nbkit: Cli, shop: P
     assert len(second) == 3
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
 def test_no_test_split_is_opened(nbkit: Cli, shop: Path, sampler: str) -> None:
     options = ("--sampler", sampler, "--prune", "--export", "best.toml")
     assert nbkit("tune", "bpr", "lightgcn", "--data", shop, "--trials", "2", *QUICK, *options).code == 0
@@ -81,7 +82,7 @@ def test_a_grid_with_fewer_points_says_so(nbkit: Cli, shop: Path) -> None:
 
 def test_the_best_settings_of_each_model_are_exported_and_train_takes_them(nbkit: Cli, shop: Path) -> None:
     options = ("--sampler", "random", "--export", "best.toml", "--out", "all.csv")
-    shown = nbkit("tune", "vbpr", "bpr", "--data", shop, "--trials", "3", *QUICK, *options)
+    shown = nbkit("tune", "vbpr", "bpr", "--data", shop, "--trials", "2", *QUICK, *options)
     assert shown.code == 0, shown.err
     table = pd.read_csv("all.csv")
     for model in ("vbpr", "bpr"):
@@ -93,22 +94,23 @@ def test_the_best_settings_of_each_model_are_exported_and_train_takes_them(nbkit
     assert nbkit("tune", "vbpr", "--data", shop, "--preset", "best.toml", "--trials", "2", *QUICK).code == 0
 
 
-def test_pruned_trials_are_told_and_their_runs_are_not_done(nbkit: Cli, shop: Path) -> None:
-    training = ("--set", "dim=8", "--train", "epochs=40", "--train", "batch_size=64", "--train", "lr=0.05")
-    shown = nbkit("tune", "lightgcn", "--data", shop, "--trials", "12", *training, "--prune", "--out", "all.csv")
+def test_pruned_trials_are_told_and_their_runs_are_not_done(
+    nbkit: Cli, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: trial.number == 1)
+    shown = nbkit("tune", "bpr", "--data", shop, "--trials", "3", *QUICK, "--prune", "--out", "all.csv")
+    assert "bpr: 3 trials, 1 pruned; chosen on validation" in shown.out
     table = pd.read_csv("all.csv")
-    pruned = table[table["state"] == "pruned"]
-    assert len(pruned)
-    assert f"12 trials, {len(pruned)} pruned; chosen on validation" in shown.out
-    told = nbkit("runs", "show", pruned["run"].iloc[0]).out
+    assert table["state"].tolist() == ["done", "done", "pruned"]
+    told = nbkit("runs", "show", table["run"].iloc[-1]).out
     assert "stopped, in" in told
-    assert "reason: pruned at epoch" in told
+    assert "reason: pruned at epoch 1: valid recall@20" in told
 
 
 def test_a_killed_search_goes_on_where_it_was_and_loses_nothing(
     start: Callable[..., subprocess.Popen[str]], nbkit: Cli, shop: Path
 ) -> None:
-    long = ("--set", "dim=8", "--train", "epochs=120", "--train", "batch_size=16", "--train", "patience=1000")
+    long = ("--set", "dim=8", "--train", "epochs=80", "--train", "batch_size=16", "--train", "patience=1000")
     command = ("tune", "bpr", "--data", shop, "--trials", "3", *long)
     child = start(*command, "--runs", "disturbed", before=OFTEN)
     deadline = time.monotonic() + 40

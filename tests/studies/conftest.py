@@ -15,12 +15,12 @@ from nbkit.studies.executors import Outcome, Task
 from nbkit.studies.experiment import Experiment
 
 Score = Callable[[Experiment], float]
-EPOCHS = 10
+EPOCHS = 20
 
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Experiment]]:
-    """Lets every run end with its planted score, which it approaches over ten epochs; gives the list of computed ones.
+    """Lets every run end with its planted score, which it approaches over twenty epochs; gives the computed ones.
 
     Computation number ``interrupt_at`` is interrupted after three epochs.
     """

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,10 +18,11 @@ from nbkit.studies.datasets import Datasets
 from nbkit.studies.experiment import Experiment
 from nbkit.studies.search import FileLock, Search
 from nbkit.studies.space import key
+from nbkit.studies.trials import Pruning
 from nbkit.studies.tuning import importance, search_for, slices, table, tune
 
 TINY = "boutique:tiny"
-EPOCHS = 10  # of a planted trial
+EPOCHS = 20  # of a planted trial
 OVER = {"contrast": [0.001, 1.0], "align": [0.01, 1.0]}
 every_sampler = pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
 
@@ -156,13 +158,13 @@ def test_slices_hold_every_setting_of_every_trial(datasets, tmp_path, plant):
 def test_a_bad_trial_is_pruned_counts_and_is_not_done(datasets, tmp_path, plant):
     computed = plant(lambda e: 0.0 if e.model_settings["align"] == 0.01 else 0.3)
     search = declared("grid", prune=True)
-    found = tune(search, 9, root=tmp_path, datasets=datasets)
-    assert len(found) == 9
+    found = tune(search, 11, root=tmp_path, datasets=datasets)
+    assert len(found) == 11
     pruned = found[found["state"] == "pruned"]
     assert len(pruned) >= 1
     assert (pruned["values.align"] == 0.01).all()
     assert pruned["score"].isna().all()
-    assert found[found["trial"] < 4]["state"].eq("done").all(), "a median of fewer is none"
+    assert found[found["trial"] < 5]["state"].eq("done").all(), "a median of fewer is none"
     for run_id, note in zip(pruned["run"], pruned["note"], strict=True):
         run = RunFolder(tmp_path / run_id)
         assert run.status == "stopped"
@@ -170,18 +172,19 @@ def test_a_bad_trial_is_pruned_counts_and_is_not_done(datasets, tmp_path, plant)
         assert run.reason == note
         assert len(run.read_table("history.parquet")) < EPOCHS
     computed.clear()
-    tune(search, 9, root=tmp_path, datasets=datasets)
+    tune(search, 11, root=tmp_path, datasets=datasets)
     assert computed == []
-    unpruned = tune(declared("grid"), 9, root=tmp_path, datasets=datasets)
+    unpruned = tune(declared("grid"), 11, root=tmp_path, datasets=datasets)
     assert (unpruned["state"] == "done").all(), "a search without pruning goes on with them"
     assert len(computed) == len(pruned)
 
 
 def test_runs_of_the_store_tell_the_pruner_what_they_were_at_each_epoch(datasets, tmp_path, plant):
     plant(lambda e: 0.0 if e.model_settings["align"] == 0.01 else 0.3)
-    alone = tune(declared("grid", prune=True), 9, root=tmp_path / "alone", datasets=datasets)
-    tune(declared("grid"), 4, root=tmp_path / "after", datasets=datasets)
-    after = tune(declared("grid", prune=True), 9, root=tmp_path / "after", datasets=datasets)
+    alone = tune(declared("grid", prune=True), 11, root=tmp_path / "alone", datasets=datasets)
+    tune(declared("grid"), 6, root=tmp_path / "after", datasets=datasets)
+    assert (alone["state"] == "pruned").any()
+    after = tune(declared("grid", prune=True), 11, root=tmp_path / "after", datasets=datasets)
     pd.testing.assert_frame_equal(after, alone)
 
 
@@ -215,3 +218,16 @@ def test_a_lock_keeps_others_out_until_its_holder_is_gone(tmp_path: Path):
 def test_points_are_equal_by_value():
     assert key({"a": 0.1, "b": 2}) == key({"b": 2, "a": 0.1})
     assert key({"a": 0.1}) != key({"a": 0.2})
+
+
+def test_a_fit_that_goes_on_tells_the_pruner_what_was_before_and_nothing_twice():
+    told = []
+    trial = SimpleNamespace(report=lambda score, epoch: told.append((epoch, score)), should_prune=lambda: len(told) > 3)
+    pruning = Pruning(trial, "recall@20", {1: 0.1, 2: 0.4, 3: 0.2})
+    pruning.started(2, 10, 1)
+    pruning.epoch_ended({"epoch": 3, "valid_recall@20": 0.3})
+    pruning.epoch_ended({"epoch": 4})
+    with pytest.raises(KeyboardInterrupt):
+        pruning.epoch_ended({"epoch": 5, "valid_recall@20": 0.2})
+    assert told == [(1, 0.1), (2, 0.4), (3, 0.3), (5, 0.2)]
+    assert pruning.reason == "pruned at epoch 5: valid recall@20 0.4000 is below the median"

@@ -95,6 +95,7 @@ def test_numbers_are_those_of_the_statistics_room_corrected_for_every_comparison
 def test_a_sentence_names_what_differs_and_says_what_is_flat(planned):
     said = findings(table(planned), METRIC)
     assert len(said) == 3
+    assert not any("np." in line for line in said)
     assert said[0].startswith("diffcl, contrast: 1 is worse than 0.02, -0.2000 (")
     assert said[1].startswith(
         "diffcl, align_by: flat as far as this shows: none of 1 values differs from table; the best"

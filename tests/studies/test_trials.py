@@ -44,7 +44,7 @@ def test_a_real_training_is_pruned_and_a_later_full_one_goes_on(datasets, tmp_pa
     run = RunFolder(tmp_path / lost)
     assert run.status == "stopped"
     assert not (run / "metrics.json").exists()
-    assert 5 <= len(run.read_table("history.parquet")) < 12
+    assert 10 <= len(run.read_table("history.parquet")) < 12
     experiment = Experiment.from_dict(run.read_json("settings.json"))
     done = run_experiment(experiment, datasets.clean(TINY), root=tmp_path)
     assert (done.id, done.status, done.reason) == (lost, "done", "")
