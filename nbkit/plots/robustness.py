@@ -111,9 +111,9 @@ def _curves(table: pd.DataFrame, figure_name: str, label: str, title: str) -> go
     for number, (place, _, part) in enumerate(places):
         models = part.sort_values("strength", kind="stable").groupby("model", sort=False, observed=True)
         for model, curve in models:  # all bands first: none shall cover a line
-            band(fig, str(model), curve["strength"], curve, place)
+            band(fig, str(model), curve["strength"].tolist(), curve, place)
         for model, curve in models:
-            line(fig, str(model), curve["strength"], curve, place, legend=number == 0)
+            line(fig, str(model), curve["strength"].tolist(), curve, place, legend=number == 0)
         rates = part.drop_duplicates("strength").sort_values("strength")
         names = [_rate_name(*row) for row in rates[["rate", "strength"]].itertuples(index=False)]
         if names[-1].endswith("dB"):

@@ -36,7 +36,7 @@ def sweep_curves(
     below = _Below(float(curves["low"].min()), float(curves["high"].max()))
     for number, (place, name, part) in enumerate(places):
         elsewhere = pd.DataFrame() if published is None else published[published["setting"] == name]
-        known = elsewhere[["low", "high"]].to_numpy().ravel() if len(elsewhere) else []
+        known: list[float] = elsewhere[["low", "high"]].to_numpy().ravel().tolist() if len(elsewhere) else []
         scale = Scale([*part["value"], *known])
         scale.draw(fig, place, min(len(places), ABREAST), part["value"].tolist())
         models = []

@@ -30,7 +30,7 @@ def starts(models: Sequence[str], preset: str | None = None) -> dict[str, Preset
     else:
         found = {model: cls.presets[preset] for model, cls in classes.items() if preset in cls.presets}
         every = {name for cls in classes.values() for name in cls.presets}
-        known, hint = found.keys(), nearest(preset, every) if every else "there are none"
+        known, hint = set(found), nearest(preset, every) if every else "there are none"
     if not known:
         raise UserError(f"preset {preset!r}: {', '.join(classes)} has no such preset; {hint}")
     return {model: found.get(model, Preset("defaults")) for model in classes}

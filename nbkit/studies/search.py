@@ -23,7 +23,9 @@ Sampler = Literal["grid", "random", "tpe"]
 
 FOLDER = "searches"  # below the folder of runs
 RANDOM_FIRST = 5  # trials that TPE draws at random before it models anything
-UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 10  # no median is taken of fewer finished trials, nor in the first epochs
+# No median is taken of fewer finished trials, nor in the first epochs. Nor where only a few of them got so far: those
+# that stopped early are gone by then, and the best ones would judge alone.
+UNPRUNED_TRIALS, UNPRUNED_EPOCHS = 5, 10
 _REDRAWS = 20  # draws that give points tried before, after which the next declared point is taken
 
 
@@ -87,7 +89,7 @@ class Journal:
         """The trials as Optuna's study; made anew, since a study remembers what it has read."""
         import optuna
 
-        pruner = optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS)
+        pruner = optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_EPOCHS, n_min_trials=UNPRUNED_TRIALS)
         return optuna.load_study(study_name="search", storage=self._storage, pruner=pruner)
 
     def tried(self) -> dict[str, FrozenTrial]:

@@ -22,12 +22,18 @@ EPOCHS = 20
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Experiment]]:
     """Lets every run end with its planted score, which it approaches over twenty epochs; gives the computed ones.
 
-    Computation number ``interrupt_at`` is interrupted after three epochs.
+    Computation number ``interrupt_at`` is interrupted after three epochs; ``stop_at`` is a run's last epoch.
     """
     return partial(_plant, monkeypatch)
 
 
-def _plant(monkeypatch: pytest.MonkeyPatch, score: Score, *, interrupt_at: int | None = None) -> list[Experiment]:
+def _plant(
+    monkeypatch: pytest.MonkeyPatch,
+    score: Score,
+    *,
+    interrupt_at: int | None = None,
+    stop_at: Callable[[Experiment], int] = lambda e: EPOCHS,
+) -> list[Experiment]:
     computed: list[Experiment] = []
 
     def compute(task: Task, datasets: Any, device: str, callbacks: Any) -> Outcome:
@@ -41,7 +47,7 @@ def _plant(monkeypatch: pytest.MonkeyPatch, score: Score, *, interrupt_at: int |
         try:
             for callback in callbacks:
                 callback.started(0, EPOCHS, 1)
-            for epoch in range(1, EPOCHS + 1):
+            for epoch in range(1, stop_at(task.experiment) + 1):
                 rows.append({"epoch": epoch, "loss": 1.0, f"valid_{metric}": final * epoch / EPOCHS})
                 for callback in callbacks:
                     callback.epoch_ended(rows[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -207,6 +208,7 @@ def test_a_lock_keeps_others_out_until_its_holder_is_gone(tmp_path: Path):
             FileLock(lock).acquire()
             (tmp_path / "mine").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
         assert not (tmp_path / "mine").exists()
     os.waitpid(child, 0)
@@ -231,3 +233,14 @@ def test_a_fit_that_goes_on_tells_the_pruner_what_was_before_and_nothing_twice()
         pruning.epoch_ended({"epoch": 5, "valid_recall@20": 0.2})
     assert told == [(1, 0.1), (2, 0.4), (3, 0.3), (5, 0.2)]
     assert pruning.reason == "pruned at epoch 5: valid recall@20 0.4000 is below the median"
+
+
+def test_those_that_stopped_early_leave_no_median_to_the_few_best(datasets, tmp_path, plant):
+    def score(experiment: Experiment) -> float:
+        return 0.3 + 0.01 * math.log10(experiment.model_settings["contrast"])
+
+    plant(score, stop_at=lambda e: 20 if e.model_settings["contrast"] == 1 else 12)
+    found = tune(declared("grid", prune=True), 13, root=tmp_path, datasets=datasets)
+    ends = found[found["state"] == "pruned"]["note"].str.extract(r"epoch (\d+)")[0].astype(int)
+    assert (ends <= 12).all()
+    assert (found[found["values.contrast"] == 1]["state"] == "done").all()
