@@ -6,6 +6,7 @@ import collections.abc
 import dataclasses
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -244,3 +245,23 @@ def canonical(value: Any) -> Any:
 def canonical_json(value: Any) -> str:
     """The canonical text that run ids are hashed from."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def toml(value: Any) -> str:
+    """A value as TOML; of texts, numbers and truth values JSON's form is TOML's too.
+
+    >>> toml({"lr": 1e-3, "ks": [5, 10]})
+    '{ lr = 0.001, ks = [5, 10] }'
+    """
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_toml_key(str(k))} = {toml(v)}" for k, v in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, collections.abc.Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float) and abs(value) == float("inf"):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

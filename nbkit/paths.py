@@ -6,10 +6,11 @@ import contextlib
 import os
 import tempfile
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nbkit.errors import UserError
 
@@ -96,3 +97,17 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object] | bytes | str)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def read_toml(path: str | Path, where: str, expected: str) -> dict[str, Any]:
+    """The content of a TOML file; ``where`` and ``expected`` word the errors.
+
+    Raises:
+        UserError: the file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{where}: no such file; expected {expected}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{where}: {error}; expected TOML") from None

@@ -25,6 +25,7 @@ RECORDED = (
     "pyarrow",
     "safetensors",
     "plotly",
+    "optuna",
     "papermill",
 )
 

@@ -162,7 +162,22 @@ class RunFolder:
         """Keep why the run failed; its history stays."""
         self.write_json("failed.json", {"reason": reason, "time": time.time()})
 
+    def stop(self, reason: str) -> None:
+        """Keep why the run was stopped on purpose; it can be gone on with."""
+        self.write_json("stopped.json", {"reason": reason, "time": time.time()})
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or was stopped, where that is known."""
+        known = {"failed": "failed.json", "stopped": "stopped.json"}.get(self.status, "")
+        return str(self.read_json(known)["reason"]) if known and (self / known).exists() else ""
+
+    def retry(self) -> None:
+        """Forget why the run ended: it is being tried again."""
+        for name in ("failed.json", "stopped.json"):
+            (self / name).unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Mark the run as done; everything else has been written before."""
-        (self / "failed.json").unlink(missing_ok=True)
+        self.retry()
         write_atomic(self / "DONE", time.strftime("%Y-%m-%dT%H:%M:%SZ\n", time.gmtime()))

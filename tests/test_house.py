@@ -175,7 +175,7 @@ def test_the_core_imports_where_only_the_core_libraries_are_installed() -> None:
 
 @pytest.mark.parametrize("statement", ["import nbkit", "import nbkit.cli"])
 def test_the_face_and_the_command_line_load_no_heavy_library(statement: str) -> None:
-    heavy = ("torch", "pandas", "numpy", "scipy", "pyarrow", "plotly", "duckdb", "IPython", "papermill")
+    heavy = ("torch", "pandas", "numpy", "scipy", "pyarrow", "plotly", "duckdb", "optuna", "IPython", "papermill")
     code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -92,8 +92,8 @@ def show(run: RunId, root: RunsDir = None) -> None:
     environment = found.read_json("environment.json")
     dataset = environment.pop("dataset")
     console.say(f"run {found.id}: {found.status}, in {str(found.path)!r}")
-    if found.status == "failed":
-        console.say(f"reason: {found.read_json('failed.json')['reason']}")
+    if found.reason:
+        console.say(f"reason: {found.reason}")
     console.print_table(["setting", "value"], [[name, _text(value)] for name, value in settings.items()])
     console.say("")
     console.print_table(["computed on", ""], [[name, _text(value)] for name, value in flatten(environment).items()])

@@ -10,7 +10,7 @@ import typer
 from nbkit.cli import console
 from nbkit.cli.options import Device, RunsDir
 from nbkit.cli.results import print_metrics
-from nbkit.errors import TrainingDivergedError, UserError, nearest
+from nbkit.errors import TrainingDivergedError
 
 if TYPE_CHECKING:
     from nbkit.data.dataset import MultimodalDataset
@@ -28,7 +28,8 @@ def train(
         str | None, typer.Option(metavar="0,1,2", help="Several seeds, one run each, instead of --seed.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Settings chosen for a data set; see `nbkit models MODEL`.")
+        str | None,
+        typer.Option(metavar="NAME", help="Settings chosen for a data set (`nbkit models MODEL`), or a file .toml."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -55,21 +56,19 @@ def train(
       nbkit train lightgcn --data boutique:small --seed 0
       nbkit train freedom --seeds 0,1,2 --set layers=2 --train epochs=50 --test
       nbkit train lightgcn --data path/to/baby --preset baby --seeds 0,1,2 --test
+      nbkit train diffcl --preset best.toml --seeds 0,1,2
       nbkit train lightgcn --noise add_random_edges:0.2 --noise row_shuffle:0.1:7
     """
     from dataclasses import replace
 
     from nbkit import config
-    from nbkit.models.base import Preset, model_class
+    from nbkit.models.base import model_class
     from nbkit.paths import runs_dir, writable_folder
     from nbkit.studies.experiment import Experiment, Noise
+    from nbkit.studies.presets import starts
     from nbkit.training.loop import TrainSettings, pick_device
 
-    cls = model_class(model)
-    if preset is not None and preset not in cls.presets:
-        known = nearest(preset, cls.presets) if cls.presets else "it has none"
-        raise UserError(f"--preset {preset!r}: model {model} has no such preset; {known}")
-    chosen = Preset("defaults") if preset is None else cls.presets[preset]
+    cls, chosen = model_class(model), starts([model], preset)[model]
     experiment = Experiment(
         model=model,
         data=data,

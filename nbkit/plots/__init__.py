@@ -19,6 +19,7 @@ from nbkit.plots.papers import paper_directions, paper_levels
 from nbkit.plots.provenance import provenance_of
 from nbkit.plots.ranking import group_comparison, metric_comparison, pareto
 from nbkit.plots.robustness import noise_found, quality_curves, retention_areas, retention_curves
+from nbkit.plots.sweeps import setting_importance, sweep_curves, trial_slices
 from nbkit.plots.theme import model_color, model_style, no_data, use_theme
 from nbkit.plots.training import training_curves
 
@@ -48,8 +49,11 @@ __all__ = [
     "retention_areas",
     "retention_curves",
     "save_figure",
+    "setting_importance",
     "spectra",
+    "sweep_curves",
     "training_curves",
+    "trial_slices",
     "truth_table",
     "use_theme",
     "win_tie_loss",

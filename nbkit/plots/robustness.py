@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from nbkit.plots.colors import NEUTRAL, model_style, rgba
-from nbkit.plots.theme import figure, interval, metric_label, need, no_data
+from nbkit.plots.colors import NEUTRAL, model_style
+from nbkit.plots.panels import ABREAST, band, legible, line, panels
+from nbkit.plots.theme import interval, metric_label, need, no_data
 
 _COLUMNS = ["model", "operator", "rate", "strength", "mean", "low", "high"]
 _REFERENCE = {"color": NEUTRAL, "width": 1, "dash": "dot"}
-_PANELS = 3  # beside each other
-_ROOM = 0.04  # of a figure's width that the label of a rate takes; one too near to the last is left out
 
 
 def retention_curves(retention: pd.DataFrame, *, metric: str = "", title: str = "Retention under noise") -> go.Figure:
@@ -57,8 +54,8 @@ def retention_areas(areas: pd.DataFrame, *, title: str = "Area under retention")
         return no_data(title)
     need(areas, ["model", "operator", "mean", "low", "high"], "retention_areas")
     models = list(dict.fromkeys(areas["model"].astype(str)))
-    fig, panels = _panels(areas, 50 + 28 * len(models), "area under retention")
-    for place, part in panels:
+    fig, places = panels(areas, "operator", 50 + 28 * len(models), "area under retention")
+    for place, _, part in places:
         for _, row in part.iterrows():
             style = model_style(str(row["model"]))
             fig.add_scatter(
@@ -110,18 +107,19 @@ def _curves(table: pd.DataFrame, figure_name: str, label: str, title: str) -> go
     if table.empty:
         return no_data(title)
     need(table, _COLUMNS, figure_name)
-    fig, panels = _panels(table, 300, "rate of noise")
-    for number, (place, part) in enumerate(panels):
+    fig, places = panels(table, "operator", 300, "rate of noise")
+    for number, (place, _, part) in enumerate(places):
         models = part.sort_values("strength", kind="stable").groupby("model", sort=False, observed=True)
         for model, curve in models:  # all bands first: none shall cover a line
-            _band(fig, str(model), curve, place)
+            band(fig, str(model), curve["strength"].tolist(), curve, place)
         for model, curve in models:
-            _line(fig, str(model), curve, place, legend=number == 0)
+            line(fig, str(model), curve["strength"].tolist(), curve, place, legend=number == 0)
         rates = part.drop_duplicates("strength").sort_values("strength")
         names = [_rate_name(*row) for row in rates[["rate", "strength"]].itertuples(index=False)]
         if names[-1].endswith("dB"):
             fig.update_xaxes(title_text="signal-to-noise ratio", **place)
-        shown = _legible(names, rates["strength"].to_numpy(), _ROOM * min(len(panels), _PANELS))
+        along = rates["strength"] / rates["strength"].max()
+        shown = legible(names, along.tolist(), min(len(places), ABREAST))
         fig.update_xaxes(tickvals=rates["strength"], ticktext=shown, **place)
     fig.update_xaxes(zeroline=False)
     fig.update_yaxes(matches="y")
@@ -129,80 +127,7 @@ def _curves(table: pd.DataFrame, figure_name: str, label: str, title: str) -> go
     return fig.update_layout(title_text=title, hovermode="x unified")
 
 
-def _band(fig: go.Figure, model: str, curve: pd.DataFrame, place: dict[str, int]) -> None:
-    """A model's intervals, which the legend shows and hides with its line."""
-    color = model_style(model).color
-    fig.add_scatter(
-        x=[*curve["strength"], *curve["strength"][::-1]],
-        y=[*curve["high"], *curve["low"][::-1]],
-        mode="lines",
-        name=f"{model}, interval",
-        line={"width": 1, "color": rgba(color, 0.35)},
-        fill="toself",
-        fillcolor=rgba(color, 0.1),
-        legendgroup=model,
-        showlegend=False,
-        hoverinfo="skip",
-        **place,
-    )
-
-
-def _line(fig: go.Figure, model: str, curve: pd.DataFrame, place: dict[str, int], *, legend: bool) -> None:
-    style = model_style(model)
-    fig.add_scatter(
-        x=curve["strength"],
-        y=curve["mean"],
-        mode="lines+markers",
-        name=model,
-        line={"color": style.color, "dash": style.dash, "width": 2.5},
-        marker={"symbol": style.symbol, "size": 8},
-        legendgroup=model,
-        showlegend=legend,
-        customdata=curve[["low", "high"]],
-        hovertemplate="%{y} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
-        **place,
-    )
-
-
-def _panels(
-    table: pd.DataFrame, height: int, label: str
-) -> tuple[go.Figure, list[tuple[dict[str, int], pd.DataFrame]]]:
-    """A figure with a titled panel an operator, and each panel's place with its rows of the table."""
-    parts = [(str(name), part) for name, part in table.groupby("operator", sort=False, observed=True)]
-    columns = min(len(parts), _PANELS)
-    rows = -(-len(parts) // columns)
-    total = 90 + (height + 70) * rows
-    fig = make_subplots(
-        rows=rows,
-        cols=columns,
-        shared_yaxes=True,
-        subplot_titles=[name.replace("_", " ") for name, _ in parts],
-        horizontal_spacing=0.04,
-        vertical_spacing=90 / total if rows > 1 else 0,
-        figure=figure(height=total),
-    )
-    fig.update_annotations(font={"size": 14})
-    places = [{"row": n // columns + 1, "col": n % columns + 1} for n in range(len(parts))]
-    for place in places:
-        fig.update_xaxes(title_text=label, title_standoff=4, **place)
-    for n in range(len(parts), rows * columns):  # the last row may have room for more
-        fig.update_xaxes(visible=False, row=rows, col=n % columns + 1)
-        fig.update_yaxes(visible=False, row=rows, col=n % columns + 1)
-    fig.update_layout(margin={"t": 76}, title_y=1 - 14 / total)  # so far from the top, however high the figure is
-    return fig, [(place, part) for place, (_, part) in zip(places, parts, strict=True)]
-
-
 def _rate_name(rate: float, strength: float) -> str:
     if strength == 0:
         return "clean"
     return f"{100 * rate:.3g}%" if rate == strength else f"{rate:.3g} dB"
-
-
-def _legible(names: list[str], strengths: np.ndarray, room: float) -> list[str]:
-    """The names of clean data and of rates that do not stand on the one before."""
-    kept, last = [], -np.inf
-    for name, at in zip(names, strengths / strengths.max(), strict=True):
-        free = at - last >= room * (1.5 if last == 0 or name.endswith("dB") else 1)
-        kept.append(name if free else "")
-        last = at if free else last
-    return kept

@@ -14,18 +14,15 @@
 from __future__ import annotations
 
 import inspect
-import json
-import re
-import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from nbkit import config
 from nbkit.errors import UserError, nearest
-from nbkit.paths import write_atomic
+from nbkit.paths import read_toml, write_atomic
 from nbkit.studies.study import BUILDERS, Study
 
 
@@ -36,12 +33,7 @@ def read(path: str | Path) -> Study:
         UserError: a file that is missing or no TOML, an unknown builder or argument (with the nearest), a wrong value.
     """
     where = f"study {str(path)!r}"
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{where}: no such file; expected a declaration such as `[grid]` with models = [...]") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{where}: {error}; expected TOML") from None
+    content = read_toml(path, where, "a declaration such as `[grid]` with models = [...]")
     name = content.pop("name", Path(path).stem)
     if not isinstance(name, str):
         raise UserError(f"{where}: name = {name!r}; expected str")
@@ -68,10 +60,10 @@ def write(study: Study, path: str | Path) -> Path:
         raise UserError(
             f"study {study.name!r} was not made by a builder ({', '.join(BUILDERS)}); it has no declaration"
         )
-    lines = [f"name = {_toml(study.name)}"]
+    lines = [f"name = {config.toml(study.name)}"]
     for builder, arguments in study.declaration:
         lines += ["", f"[[{builder}]]"]
-        lines += [f"{name} = {_toml(value)}" for name, value in arguments.items() if value is not None]
+        lines += [f"{name} = {config.toml(value)}" for name, value in arguments.items() if value is not None]
     write_atomic(Path(path), "\n".join(lines) + "\n")
     return Path(path)
 
@@ -92,18 +84,3 @@ def _checked(builder: str, values: Mapping[str, Any], where: str) -> dict[str, A
         if setting.required and name not in values:
             raise UserError(f"{where}: key {name!r} is missing; expected {setting.type_name}")
     return {name: known[name].check(value, where) for name, value in values.items()}
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML; of texts, numbers and truth values JSON's form is TOML's too."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, float) and abs(value) == float("inf"):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -98,8 +98,7 @@ def compute(task: Task, datasets: Datasets, device: str, callbacks: Sequence[Cal
     """Compute one run; whatever goes wrong is its outcome and is kept in its folder, and stops no other run."""
     experiment, run = task.experiment, task.run
     try:
-        with contextlib.suppress(FileNotFoundError):
-            (run / "failed.json").unlink()  # it is being tried again
+        run.retry()
         dataset = datasets.load(experiment)
         done = run_experiment(
             experiment, dataset, root=run.path.parent, device=device, callbacks=callbacks, test=task.test

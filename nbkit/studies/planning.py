@@ -38,8 +38,8 @@ class Planned:
 
     @property
     def reason(self) -> str:
-        """Why it failed, if it did."""
-        return self.run.read_json("failed.json")["reason"] if self.status == "failed" else ""
+        """Why it failed or was pruned, if it did."""
+        return self.run.reason
 
     def scores(self, metric: str) -> dict[str, float]:
         """The metric by split, training items masked, of a run that is done; ``test`` where that was opened."""

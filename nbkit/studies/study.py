@@ -17,6 +17,7 @@ from nbkit.data import corrupt
 from nbkit.errors import UserError, nearest
 from nbkit.models.base import Preset, model_class
 from nbkit.studies.experiment import Experiment, Noise
+from nbkit.studies.presets import starts
 from nbkit.training.loop import TrainSettings
 
 Names = str | Sequence[str]
@@ -217,24 +218,19 @@ def _runs(
 ) -> list[Experiment]:
     """The product of everything, runs on the same data beside each other."""
     chosen = list(_listed(models))
-    presets = {name for model in chosen for name in model_class(model).presets}
-    if preset is not None and preset not in presets:
-        known = nearest(preset, presets) if presets else "there are none"
-        raise UserError(f"preset {preset!r}: none of these models has such a preset; {known}")
-    starts = {}
-    for model in chosen:
-        start = model_class(model).presets.get(preset or "", Preset("defaults"))
+    first = {}
+    for model, start in starts(chosen, preset).items():
         of_all = {n: v for n, v in (settings or {}).items() if n not in chosen}
         of_one = (settings or {}).get(model, {})
-        starts[model] = {**start.settings, **of_all, **of_one}, {**start.training, **(training or {})}
+        first[model] = {**start.settings, **of_all, **of_one}, {**start.training, **(training or {})}
     return [
         Experiment(
             model=model,
             data=spec,
             seed=seed,
             noise=tuple(Noise(name, rate, seed if own is None else own) for name, rate, own in condition),
-            model_settings={**starts[model][0], **variant.settings},
-            training=config.build(TrainSettings, {**starts[model][1], **variant.training}, where="training"),
+            model_settings={**first[model][0], **variant.settings},
+            training=config.build(TrainSettings, {**first[model][1], **variant.training}, where="training"),
         )
         for spec in _listed(data)
         for condition in conditions

@@ -164,7 +164,7 @@ def test_a_preset_gives_settings_that_set_and_train_may_change(nbkit: Cli, shop:
     wrong = nbkit("train", "diffcl", "--data", shop, "--preset", "bady")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "no such preset; did you mean 'baby'" in wrong.err
-    assert "it has none" in nbkit("train", "bpr", "--data", shop, "--preset", "baby").err
+    assert "bpr has no such preset; there are none" in nbkit("train", "bpr", "--data", shop, "--preset", "baby").err
     assert "contrast=0.02" in nbkit("models", "diffcl").out
 
 

@@ -1,4 +1,4 @@
-"""Tuning: the same number of trials for each model, chosen on validation, computed once."""
+"""Tuning: the same number of trials for each model, chosen on validation, told as a command or a preset."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from itertools import pairwise
 
 import pytest
 
+from nbkit import config, repro
 from nbkit.data import catalog
 from nbkit.errors import UserError
 from nbkit.evaluation import final
+from nbkit.models.base import model_class
 from nbkit.runs import RunFolder
-from nbkit.studies.tuning import command, ranked, trials, tune
+from nbkit.studies import presets
+from nbkit.studies.datasets import Datasets
+from nbkit.studies.experiment import Experiment
+from nbkit.studies.tuning import best, command, preset_of, ranked, search_for, tune
 from nbkit.training.loop import TrainSettings
 
 TINY = "boutique:tiny"
@@ -20,108 +25,106 @@ SHORT = {"epochs": 2, "metric": "ndcg@10"}
 
 
 @pytest.fixture(scope="module")
-def dataset():
-    return catalog.load(TINY)
+def datasets():
+    return Datasets({TINY: catalog.load(TINY)})
 
 
-def test_every_model_gets_the_same_number_of_distinct_trials():
-    plans = [trials(model, 5, data=TINY, training=SHORT) for model in ("bpr", "lightgcn", "vbpr", "freedom")]
-    assert [len(plan) for plan in plans] == [5] * 4
-    for plan in plans:
-        assert plan[0].label == "start"
-        assert len({repr(trial.experiment) for trial in plan}) == 5
-        assert {trial.experiment.training.epochs for trial in plan} == {2}
+def planned(model, seed=0, **more):
+    """The experiments that a grid search will try, in order."""
+    space = search_for(model, data=TINY, seed=seed, **more).space
+    return [space.experiment(point) for point in space.points(repro.numpy_generator(seed, f"tuning/{model}"))]
 
 
-def test_a_larger_budget_begins_with_the_trials_of_a_smaller_one():
-    assert trials("lightgcn", 7, data=TINY)[:3] == trials("lightgcn", 3, data=TINY)
-    assert trials("lightgcn", 4, data=TINY, seed=1)[1:] != trials("lightgcn", 4, data=TINY, seed=0)[1:]
-
-
-def test_a_small_grid_is_tried_whole_and_the_defaults_not_twice():
-    plan = trials("lightgcn", 1000, data=TINY)
-    assert len(plan) == 12  # 3 layers x 4 weights, the defaults among them
-    settings = [(t.experiment.model_settings["layers"], t.experiment.model_settings["reg"]) for t in plan]
-    assert len(set(settings)) == 12
-
-
-def test_a_preset_may_be_the_first_trial():
-    first, *_ = trials("lightgcn", 3, data=TINY, preset="baby")
-    assert first.experiment.model_settings["reg"] == 0.01
-
-
-def test_what_is_fixed_holds_in_every_trial_and_is_not_varied():
-    plan = trials("mgcn", 100, data=TINY, settings={"contrast": 0.5}, training={"lr": 0.01, "epochs": 3})
-    assert len(plan) == 2  # what is left of the grid: two weights of reg, the default among them
-    assert {t.experiment.model_settings["contrast"] for t in plan} == {0.5}
-    assert {(t.experiment.training.lr, t.experiment.training.epochs) for t in plan} == {(0.01, 3)}
-    assert [t.label for t in plan] == ["start", "reg=0.001"]
+def test_a_grid_is_the_start_and_its_points_each_once_in_an_order_of_the_seed():
+    found = planned("lightgcn", training=SHORT)
+    assert len(found) == 12  # 3 layers x 4 weights, the defaults among them
+    assert found[0] == Experiment(model="lightgcn", data=TINY, training=TrainSettings(**SHORT))
+    assert len({(e.model_settings["layers"], e.model_settings["reg"]) for e in found}) == 12
+    assert found[1:] != [replace(e, seed=0) for e in planned("lightgcn", 1, training=SHORT)[1:]]
 
 
 def test_a_preset_is_where_every_trial_starts_from():
-    plan = trials("da_mrs", 4, data=TINY, preset="baby")
-    assert {t.experiment.training.batch_size for t in plan} == {4096}
-    assert {t.experiment.model_settings["alpha"] for t in plan} == {1.5}
+    assert planned("lightgcn", preset="baby")[0].model_settings["reg"] == 0.01
+    found = planned("da_mrs", preset="baby")
+    assert {e.training.batch_size for e in found} == {4096}
+    assert {e.model_settings["alpha"] for e in found} == {1.5}
 
 
-def test_the_command_of_a_trial_makes_the_same_experiment():
-    from nbkit.config import parse_assignments
-    from nbkit.models.base import model_class
+def test_what_is_fixed_holds_in_every_trial_and_is_not_varied():
+    found = planned("mgcn", settings={"contrast": 0.5}, training={"lr": 0.01, "epochs": 3})
+    assert [e.model_settings["reg"] for e in found] == [1e-4, 1e-3]  # what is left of the grid, the default among them
+    assert {(e.model_settings["contrast"], e.training.lr, e.training.epochs) for e in found} == {(0.5, 0.01, 3)}
 
-    for trial in trials("diffmm", 3, data="my shop", preset="sports", training={"patience": 5, "lr": 0.00123456789}):
-        words = shlex.split(command(trial.experiment))
+
+def test_ranges_are_positive_floats_the_start_among_them_and_all_else_are_choices():
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    space = search_for("freedom", data=TINY, training={"lr": 0.5}).space
+    assert space.distributions() == {
+        "edge_dropout": FloatDistribution(0.8, 0.9, log=True),
+        "reg": CategoricalDistribution([0.0, 1e-5, 1e-4, 1e-3]),
+    }
+    space = search_for("lightgcn", data=TINY, preset="baby", settings={"dim": 8}).space
+    assert space.distributions()["layers"] == CategoricalDistribution([2, 3, 4])
+    start = model_class("diffcl").presets["baby"]
+    space = search_for("diffcl", data=TINY, preset=start, over={"reg": [0.2, 0.5], "lr": [0.1]}).space
+    assert space.distributions()["reg"] == FloatDistribution(0.1, 0.5, log=True)
+    assert space.distributions()["lr"] == FloatDistribution(5e-4, 0.1, log=True)
+    assert space.label(space.origin) == "start"
+    assert space.label({"reg": 0.2, "lr": 0.1}) == "reg=0.2 lr=0.1"
+
+
+def test_the_command_of_an_experiment_makes_the_same_experiment():
+    for experiment in planned("diffmm", preset="sports", training={"patience": 5, "lr": 0.00123456789})[:3]:
+        experiment = replace(experiment, data="my shop")
+        words = shlex.split(command(experiment))
         assert words[:5] == ["nbkit", "train", "diffmm", "--data", "my shop"]
         given = {option: [b for a, b in pairwise(words) if a == option] for option in ("--set", "--train")}
-        settings = parse_assignments(model_class("diffmm"), given["--set"], where="--set")
-        training = TrainSettings(**parse_assignments(TrainSettings, given["--train"], where="--train"))
-        again = replace(trial.experiment, model_settings=settings, training=training)
-        assert again == trial.experiment
+        settings = config.parse_assignments(model_class("diffmm"), given["--set"], where="--set")
+        training = TrainSettings(**config.parse_assignments(TrainSettings, given["--train"], where="--train"))
+        assert replace(experiment, model_settings=settings, training=training) == experiment
 
 
-def test_the_best_is_best_on_validation_and_the_test_split_stays_sealed(dataset, tmp_path):
-    plan = trials("bpr", 3, data=TINY, training=SHORT)
-    rows = list(tune(plan, dataset, root=tmp_path))
-    table = ranked(rows)
+def test_the_best_is_best_on_validation_and_the_test_split_stays_sealed(datasets, tmp_path):
+    search = search_for("bpr", data=TINY, training=SHORT)
+    table = tune(search, 3, root=tmp_path, datasets=datasets)
     assert table["score"].is_monotonic_decreasing
-    for row in rows:
+    for row in table.to_dict("records"):
         run = RunFolder(tmp_path / row["run"])
         assert row["score"] == run.read_json("metrics.json")["valid"]["train"]["ndcg@10"]
+        assert row["epochs"] == 2
         assert not (run / final.OPENED).exists()
+    assert best(table, root=tmp_path) == Experiment.from_dict(
+        RunFolder(tmp_path / table["run"][0]).read_json("settings.json")
+    )
+    assert ranked(table.iloc[::-1]).equals(table)
 
 
-def test_finished_trials_are_not_computed_again(dataset, tmp_path):
-    plan = trials("bpr", 2, data=TINY, training=SHORT)
-    first = list(tune(plan, dataset, root=tmp_path))
-    trained = []
-    assert list(tune(plan, dataset, root=tmp_path, watch=lambda n, t: [Watch(trained)])) == first
-    assert trained == []
+def test_an_exported_preset_makes_the_best_trial_s_run(datasets, tmp_path):
+    search = search_for("bpr", data=TINY, training=SHORT, settings={"dim": 8}, sampler="random")
+    table = tune(search, 3, root=tmp_path, datasets=datasets)
+    preset = preset_of(search, table, root=tmp_path, datasets=datasets)
+    again = presets.starts(["bpr"], str(presets.write({"bpr": preset}, tmp_path / "best.toml")))["bpr"]
+    training = TrainSettings(**again.training)
+    experiment = Experiment(model="bpr", data=TINY, model_settings=again.settings, training=training)
+    assert experiment.run_id(datasets.clean(TINY)) == table["run"][0]
+    assert again.settings.keys() == {"dim", "reg"}, "what was chosen and what was given, defaults or not"
+    fingerprint = datasets.clean(TINY).fingerprint[:16]
+    said = f"random search of 3 trials (3 done) on boutique:tiny (sha256 {fingerprint}), seed 0: validation ndcg@10 "
+    assert again.source.startswith(said)
+    assert again.source.endswith(f"{table['score'].max():.4f}; nbkit 0.1.0")
 
 
-def test_a_diverged_trial_is_a_row_and_the_others_go_on(dataset, tmp_path):
-    tame, other = trials("bpr", 2, data=TINY, training=SHORT)
-    wild = replace(tame, experiment=replace(tame.experiment, model_settings={"reg": 1e39}))
-    rows = list(tune([wild, other], dataset, root=tmp_path))
-    assert rows[0]["score"] != rows[0]["score"]
-    assert "became" in rows[0]["note"]
-    assert rows[1]["score"] >= 0
-    assert ranked(rows).iloc[0]["trial"] == 1
-
-
-def test_what_cannot_be_tuned_is_one_line():
+def test_what_cannot_be_tuned_is_one_line(datasets):
     with pytest.raises(UserError, match="trials = 0; expected 1 or more"):
-        trials("bpr", 0, data=TINY)
+        tune(search_for("bpr", data=TINY), 0, datasets=datasets)
     with pytest.raises(UserError, match=r"nothing to vary beside reg=0.1 lr=0.01; expected a model with a grid"):
-        trials("bpr", 2, data=TINY, settings={"reg": 0.1}, training={"lr": 0.01})
+        search_for("bpr", data=TINY, settings={"reg": 0.1}, training={"lr": 0.01})
     with pytest.raises(UserError, match="no such preset; did you mean 'baby'"):
-        trials("lightgcn", 2, data=TINY, preset="babi")
-
-
-class Watch:
-    def __init__(self, seen):
-        self.seen = seen
-
-    def started(self, *args):
-        self.seen.append(args)
-
-    def __getattr__(self, name):
-        return lambda *args: None
+        search_for("lightgcn", data=TINY, preset="babi")
+    with pytest.raises(UserError, match="sampler = 'tpa'; did you mean 'tpe'"):
+        search_for("lightgcn", data=TINY, sampler="tpa")
+    with pytest.raises(UserError, match="over, model lightgcn: unknown setting 'layer'; did you mean 'layers'"):
+        search_for("lightgcn", data=TINY, over={"layer": [1]})
+    with pytest.raises(UserError, match="over: layers = 9; expected int in 0 … 8"):
+        search_for("lightgcn", data=TINY, over={"layers": [9]})
