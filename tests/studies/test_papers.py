@@ -21,7 +21,6 @@ from nbkit.studies.store import RunStore
 from nbkit.studies.study import BUILDERS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-TO_COME = {"50_sweep"}  # made beside this; its name is known
 TABLE_2, TABLE_3 = exhibit("diffcl", "Table II"), exhibit("diffcl", "Table III")
 USERS = 80
 
@@ -75,7 +74,7 @@ def test_every_exhibit_is_of_a_known_model_has_a_source_and_what_makes_it_exists
     assert each.shows
     if each.kind != "drawing":
         assert each.notebook, "what measures something is made somewhere"
-    if each.notebook and each.notebook not in TO_COME:
+    if each.notebook:
         assert (NOTEBOOKS / f"{each.notebook}.ipynb").exists()
     if each.builder:
         assert each.builder in BUILDERS
