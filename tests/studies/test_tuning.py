@@ -108,7 +108,8 @@ def test_an_exported_preset_makes_the_best_trial_s_run(datasets, tmp_path):
     training = TrainSettings(**again.training)
     experiment = Experiment(model="bpr", data=TINY, model_settings=again.settings, training=training)
     assert experiment.run_id(datasets.clean(TINY)) == table["run"][0]
-    assert again.settings.keys() == {"dim", "reg"}, "what was chosen and what was given, defaults or not"
+    usual = preset_of(search, table[table["trial"] == 0], root=tmp_path, datasets=datasets)
+    assert again.settings.keys() == usual.settings.keys() == {"dim", "reg"}, "what was varied, default or not"
     fingerprint = datasets.clean(TINY).fingerprint[:16]
     said = f"random search of 3 trials (3 done) on boutique:tiny (sha256 {fingerprint}), seed 0: validation ndcg@10 "
     assert again.source.startswith(said)
