@@ -27,7 +27,7 @@ from nbkit.studies.datasets import Datasets, data_key
 from nbkit.studies.executors import Outcome, Task, Tick, compute, failure
 from nbkit.training.callbacks import Callback
 
-_SPAWN = multiprocessing.get_context("spawn")
+SPAWN = multiprocessing.get_context("spawn")
 # What libraries read, when they are imported, to know their number of threads.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -76,7 +76,7 @@ class Pool:
         """The outcome of every task as it comes; processes load their data themselves."""
         devices = _every_gpu() if self.device == "auto" else self.devices
         waiting, deaths = list(tasks), dict.fromkeys(map(id, tasks), 0)
-        stop = _SPAWN.Event()
+        stop = SPAWN.Event()
         count = min(self.workers, len(waiting))
         slots = [Slot(devices[n % len(devices)], self.threads_each, stop) for n in range(count)]
         memory = free_mb()
@@ -131,7 +131,7 @@ class Slot:
 
     def begin(self, task: Task) -> None:
         """Let the process compute a task; a new process where there is none, or where it died idle."""
-        with _child_environment(self.threads):
+        with child_environment(self.threads):
             try:
                 self.future = self._living().submit(_compute, task, self.device)
             except BrokenProcessPool:
@@ -142,7 +142,7 @@ class Slot:
     def _living(self) -> ProcessPoolExecutor:
         if self._process is None:
             arguments = (self.threads, self.stop)
-            self._process = ProcessPoolExecutor(1, _SPAWN, initializer=_begin_worker, initargs=arguments)
+            self._process = ProcessPoolExecutor(1, SPAWN, initializer=begin_worker, initargs=arguments)
         return self._process
 
     def end(self) -> tuple[Task, Outcome | None]:
@@ -207,7 +207,7 @@ def _every_gpu() -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def _child_environment(threads: int) -> Iterator[None]:
+def child_environment(threads: int) -> Iterator[None]:
     """What a process started now inherits: its number of threads, and deafness to Ctrl-C, which the parent passes on.
 
     Libraries read the first while they are imported. A blocked signal reaches the parent afterwards, it is not lost.
@@ -240,7 +240,7 @@ class Stopped(Callback):
             raise KeyboardInterrupt
 
 
-def _begin_worker(threads: int, stop: Event) -> None:
+def begin_worker(threads: int, stop: Event) -> None:
     import torch
 
     global _stop

@@ -16,7 +16,7 @@ from nbkit.errors import UserError
 from nbkit.runs import RunFolder
 from nbkit.studies.datasets import Datasets
 from nbkit.studies.executors import Outcome, Task, compute
-from nbkit.studies.pool import _SPAWN, Pool, Stopped, _begin_worker, _child_environment
+from nbkit.studies.pool import SPAWN, Pool, Stopped, begin_worker, child_environment
 from nbkit.studies.running import State, Watch
 from nbkit.studies.search import Journal, Search
 from nbkit.training.callbacks import Callback
@@ -133,7 +133,7 @@ def run_workers(journal: Journal, budget: int, since: int, *, jobs: int, device:
 
     The trial of a process that dies is marked as failed, and a new process takes its place.
     """
-    pool, stop = Pool(jobs), _SPAWN.Event()
+    pool, stop = Pool(jobs), SPAWN.Event()
     arguments = (journal.search, journal.root, journal.fingerprint, budget, since, device, pool.threads_each, stop)
     working = [_start(arguments, pool.threads_each) for _ in range(pool.workers)]
     try:
@@ -170,8 +170,8 @@ def state_of(journal: Journal, budget: int, workers: int) -> State:
 
 
 def _start(arguments: tuple[object, ...], threads: int) -> BaseProcess:
-    process = _SPAWN.Process(target=_work, args=arguments)
-    with _child_environment(threads):
+    process = SPAWN.Process(target=_work, args=arguments)
+    with child_environment(threads):
         process.start()
     return process
 
@@ -180,7 +180,7 @@ def _work(
     search: Search, root: Path, fingerprint: str, budget: int, since: int, device: str, threads: int, stop: Event
 ) -> None:
     """A process's whole life."""
-    _begin_worker(threads, stop)
+    begin_worker(threads, stop)
     datasets = Datasets()
     if datasets.fingerprint(search.space.start) != fingerprint:
         raise UserError(f"data {search.space.start.data!r} has changed; expected what the search began with")

@@ -116,7 +116,7 @@ def test_threads_never_outnumber_cores(
 def test_a_process_inherits_its_threads_and_this_one_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with pool._child_environment(3):
+    with pool.child_environment(3):
         assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "3")
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert os.environ["OMP_NUM_THREADS"] == "7"
