@@ -209,7 +209,7 @@ def _strip(figures: Sequence[dict[str, Any]], notebooks: Sequence[_Notebook]) ->
     )
     facts = {
         "figures": str(len(figures)),
-        "data": ", ".join(sorted({str(p["dataset"]) for p in known if p.get("dataset")})),
+        "data": ", ".join(sorted({name for p in known for name in str(p.get("dataset", "")).split(", ")} - {""})),
         "runs": str(len(runs)) if runs else "",
         "total time": page.duration(seconds) if seconds else "",
         "made": str(latest.get("created", "")).replace("T", " ").replace("Z", " UTC"),

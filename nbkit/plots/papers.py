@@ -31,7 +31,7 @@ def paper_levels(rows: pd.DataFrame, *, metric: str = "", title: str = "Printed 
     need(rows, columns, "paper_levels")
     same = rows[rows["difference"].notna()]
     if same.empty:
-        return no_data(title)
+        return no_data(title, "all tested runs here are on other data than the papers'")
     fig, panels = _panels(same)
     known = list(dict.fromkeys(same["printed_for"]))
     styles = {data: (PALETTE[n % len(PALETTE)], _SYMBOLS[n % len(_SYMBOLS)]) for n, data in enumerate(known)}

@@ -148,11 +148,11 @@ def ink(fig: go.Figure) -> str:
     return str(fig.layout.template.layout.font.color)
 
 
-def no_data(title: str = "") -> go.Figure:
+def no_data(title: str = "", why: str = "no data") -> go.Figure:
     """A figure that says that there is nothing to draw."""
     fig = figure(height=320)
     fig.add_annotation(
-        text="no data",
+        text=why,
         x=0.5,
         y=0.5,
         xref="paper",

@@ -173,3 +173,9 @@ def test_a_damaged_record_is_named_and_the_old_page_stays(folder: Path, content:
 )
 def test_durations_are_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_data_of_several_figures_are_named_once(tmp_path: Path) -> None:
+    for name, dataset in (("one", "shop"), ("two", "shop, baby")):
+        save_figure(FIG, name, folder=tmp_path, provenance={"dataset": dataset}, formats=("json", "html"))
+    assert "<dt>data</dt><dd>baby, shop</dd>" in write_gallery(tmp_path, "Title").read_text(encoding="utf-8")

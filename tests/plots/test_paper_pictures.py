@@ -94,7 +94,9 @@ def test_levels_leave_out_what_is_of_other_data_and_draw_equality():
     assert all(list(t.x) == list(t.y) for t in fig.data if t.mode == "lines")
     assert [t.showlegend for t in points(fig)] == [True, False, True], "each data set is named once"
     other = rows().assign(difference=np.nan)
-    assert [a.text for a in plots.paper_levels(other).layout.annotations] == ["no data"]
+    assert [a.text for a in plots.paper_levels(other).layout.annotations] == [
+        "all tested runs here are on other data than the papers'"
+    ]
 
 
 def test_directions_are_per_cent_coloured_by_reading_and_open_where_the_data_is_another():
