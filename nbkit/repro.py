@@ -46,25 +46,39 @@ def numpy_generator(seed: int, purpose: str) -> Any:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
+# What a class says of itself beside what it computes: where settings come from and which to try. A run keeps its own.
+_TOLD = {"paper", "presets", "grid", "parts"}
+
+
+class _WhatIsComputed(ast.NodeTransformer):
     def _strip(self, node: Any) -> Any:
         self.generic_visit(node)
         if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+            node.body = node.body[1:]
+        if isinstance(node, ast.ClassDef):
+            node.body = [line for line in node.body if not _TOLD.intersection(_assigned(line))]
+        node.body = node.body or [ast.Pass()]
         return node
 
     visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _strip
 
 
+def _assigned(line: ast.stmt) -> list[str]:
+    targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
 @cache
 def code_version(*modules: str) -> str:
-    """A hash of what the modules compute: their syntax trees, so that comments, docstrings and layout do not count."""
+    """A hash of what the modules compute: their syntax trees without docstrings, comments, layout, and what classes
+    tell of themselves (paper, presets, grid, parts).
+    """
     digest = hashlib.sha256()
     for name in modules:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(name)
-        tree = _WithoutDocstrings().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+        tree = _WhatIsComputed().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:16]
 

@@ -189,6 +189,19 @@ def test_comments_and_docstrings_do_not_change_the_code_version(tmp_path, monkey
     assert versions["plain"] == versions["told"] != versions["other"]
 
 
+def test_a_new_preset_makes_no_finished_run_another_one_and_a_new_default_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = (
+        "class Model:\n    presets: dict = {%s}\n    grid = %s\n    layers = %s\n    def f(self):\n        parts = %s\n"
+    )
+    versions = []
+    for n, values in enumerate([("", 0, 1, 2), ("'baby': 1", 5, 1, 2), ("", 0, 9, 2), ("", 0, 1, 9)]):
+        (tmp_path / f"told{n}_code.py").write_text(model % values)
+        versions.append(code_version(f"told{n}_code"))
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 3
+
+
 def test_generators_for_different_purposes_are_independent():
     draws = {tuple(generator(s, p).get_state()[:64].tolist()) for s in (0, 1) for p in ("weights", "training")}
     assert len(draws) == 4
