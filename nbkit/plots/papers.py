@@ -7,49 +7,74 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nbkit.plots.colors import BAD, GOOD, NEUTRAL, PALETTE
-from nbkit.plots.theme import figure, interval, legend_entry, metric_label, need, no_data
+from nbkit.plots.colors import BAD, GOOD, NEUTRAL
+from nbkit.plots.theme import LEGEND_ABOVE, figure, interval, legend_entry, metric_label, need, no_data
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 _FAINT, _INK = "#C9CED4", "#57606A"
+_INSIDE = {"ours, printed inside": GOOD, "ours, printed outside": BAD}
 _READINGS = {"same sign": GOOD, "opposite sign": BAD, "not shown here": NEUTRAL, "within seed noise": _FAINT}
 
 
-def paper_levels(rows: pd.DataFrame, *, metric: str = "", title: str = "Printed and ours") -> go.Figure:
-    """Ours with its interval against what is printed for the same data: a panel an exhibit, colours by data set.
+def paper_levels(
+    rows: pd.DataFrame, *, metric: str = "", slack: float = 0.0, title: str = "Printed and ours"
+) -> go.Figure:
+    """Ours with its interval beside what is printed for the same data: a panel an exhibit and data set, a line a row.
 
-    ``rows`` has columns exhibit, row, printed_for, paper, ours, low, high, difference, label, as
-    :func:`nbkit.studies.beside_papers.beside` gives it; rows without a difference are of other data and left out. On
-    the dotted line ours equals the paper's.
+    ``rows`` has columns exhibit, row, paper, ours, low, high, difference, label, as
+    :func:`nbkit.studies.beside_papers.beside` gives it; rows without a difference are of other data, those without an
+    interval are no scores (sizes of data sets), and both are left out. Colour tells whether the printed number lies in
+    our interval, widened by ``slack``, a share of the printed number.
 
     Raises:
         UserError: a missing column.
     """
     if rows.empty:
         return no_data(title)
-    columns = ["exhibit", "row", "printed_for", "paper", "ours", "low", "high", "difference", "label"]
-    need(rows, columns, "paper_levels")
-    same = rows[rows["difference"].notna()]
+    need(rows, ["exhibit", "row", "paper", "ours", "low", "high", "difference", "label"], "paper_levels")
+    same = rows[rows["difference"].notna() & (rows["high"] > rows["low"])]
     if same.empty:
         return no_data(title, "all tested runs here are on other data than the papers'")
-    fig, panels = _panels(same)
-    known = list(dict.fromkeys(same["printed_for"]))
-    styles = {data: (PALETTE[n % len(PALETTE)], _SYMBOLS[n % len(_SYMBOLS)]) for n, data in enumerate(known)}
-    seen: set[str] = set()
-    for place, panel in panels:
-        ends = float(panel[["paper", "low"]].min().min()), float(panel[["paper", "high"]].max().max())
-        _diagonal(fig, ends, place)
-        for data, part in panel.groupby("printed_for", sort=False):
-            color, symbol = styles[str(data)]
-            name = str(part["label"].iloc[0])
-            hover = part[["row", "low", "high", "difference"]]
-            said = "%{customdata[0]}<br>printed %{x:.4f}, ours %{y:.4f} [%{customdata[1]:.4f}, %{customdata[2]:.4f}]"
-            _points(fig, part, color, symbol, _short(name), place, hover, said, legend=name not in seen)
-            seen.add(name)
-    of = f" {metric_label(metric)}" if metric else ""
-    fig.update_yaxes(title_text=f"our{of}, 95 % interval", col=1)
-    fig.update_xaxes(title_text=f"printed{of}", zeroline=False)
-    return fig.update_layout(title_text=title)
+    panels = list(same.groupby(["exhibit", "label"], sort=False))
+    height = 110 + sum(64 + 26 * len(panel) for _, panel in panels)
+    fig = make_subplots(
+        rows=len(panels),
+        cols=1,
+        row_heights=[len(panel) + 0.5 for _, panel in panels],
+        vertical_spacing=min(84 / height, 0.9 / len(panels)),
+        subplot_titles=[f"{exhibit}: {label}" for (exhibit, label), _ in panels],
+        figure=figure(height=height),
+    )
+    fig.update_annotations(font={"size": 13}, x=0, xanchor="left")
+    for number, (_, panel) in enumerate(panels, start=1):
+        _levels(fig, panel.sort_values("paper"), slack, {"row": number, "col": 1})
+    for name, color in _INSIDE.items():
+        legend_entry(fig, name, color, "circle")
+    legend_entry(fig, "printed", _INK, "diamond-open")
+    fig.update_xaxes(title_text=metric_label(metric) if metric else None, row=len(panels), col=1)
+    fig.update_yaxes(showgrid=False, zeroline=False)
+    return fig.update_layout(title_text=title, legend=LEGEND_ABOVE | {"y": 1 + 32 / height}, margin={"t": 112})
+
+
+def _levels(fig: go.Figure, panel: pd.DataFrame, slack: float, place: dict[str, int]) -> None:
+    """One panel: intervals of ours, coloured, and the printed numbers over them."""
+    inside = (panel["paper"] * (1 + slack) >= panel["low"]) & (panel["paper"] * (1 - slack) <= panel["high"])
+    said = "%{y}<br>ours %{x:.4f} [%{customdata[0]:.4f}, %{customdata[1]:.4f}]<br>printed %{customdata[2]:.4f}"
+    for color, part in zip(_INSIDE.values(), (panel[inside], panel[~inside]), strict=True):
+        fig.add_scatter(
+            x=part["ours"],
+            y=part["row"],
+            error_x=interval(part, "ours") | {"thickness": 2, "color": color},
+            mode="markers",
+            showlegend=False,
+            marker={"color": color, "size": 9},
+            customdata=part[["low", "high", "paper"]],
+            hovertemplate=said + "<extra></extra>",
+            **place,
+        )
+    printed = {"color": _INK, "symbol": "diamond-open", "size": 10, "line": {"width": 2, "color": _INK}}
+    fig.add_scatter(x=panel["paper"], y=panel["row"], mode="markers", showlegend=False, marker=printed, **place)
+    fig.update_yaxes(categoryorder="array", categoryarray=panel["row"].to_list(), **place)
 
 
 def paper_directions(signs: pd.DataFrame, *, title: str = "Directions") -> go.Figure:
@@ -132,11 +157,6 @@ def _points(
     )
 
 
-def _diagonal(fig: go.Figure, ends: tuple[float, float], place: dict[str, int]) -> None:
-    line = {"color": NEUTRAL, "dash": "dot", "width": 1.5}
-    fig.add_scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False, **place)
-
-
 def _quarters(fig: go.Figure, panel: pd.DataFrame, place: dict[str, int]) -> None:
     """Zero lines, and the two quarters in which both gaps have one sign."""
     wide = 1.15 * float(np.abs(panel["paper"]).max() or 1.0)
@@ -160,7 +180,3 @@ def _quarters(fig: go.Figure, panel: pd.DataFrame, place: dict[str, int]) -> Non
     edge = 0.08 * max(right - left, 1e-9)
     fig.update_xaxes(range=[left - edge, right + edge], zeroline=True, zerolinewidth=1.5, **place)
     fig.update_yaxes(range=[low, high], zeroline=True, zerolinewidth=1.5, **place)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 32 else label[:31] + "…"
