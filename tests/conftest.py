@@ -10,7 +10,11 @@ import torch
 
 from nbkit.data.dataset import Interactions, MultimodalDataset
 
-torch.set_num_threads(1)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """One thread for every test and its fixtures; a library that a test called may have set another number."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
