@@ -122,16 +122,21 @@ def git_sha(folder: str = ".") -> str:
         return ""
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit, kept beside each run."""
-    import torch
-
+def installed_versions() -> dict[str, str]:
+    """Installed versions of the libraries that decide numbers and pictures."""
     versions = {}
     for name in RECORDED:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    return versions
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit, kept beside each run."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -139,7 +144,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git": git_sha(),
-        "versions": versions,
+        "versions": installed_versions(),
     }
 
 

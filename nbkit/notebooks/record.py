@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from nbkit.config import canonical_json
 from nbkit.notebooks.files import read
 from nbkit.notebooks.graph import Node
 from nbkit.paths import write_atomic
+from nbkit.repro import code_version, installed_versions
 
 FILE = "reproduced.json"
 
@@ -85,7 +85,7 @@ class Record:
             "values": {k: v for k, v in values.items() if k not in ("data", "executor")},
             "data": data,
             "code": package_version(),
-            "versions": library_versions(),
+            "versions": installed_versions(),
             "after": {name: self[name].key for name in node.after},
         }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
@@ -121,21 +121,6 @@ def _read(path: Path) -> dict[str, Entry]:
 def package_version() -> str:
     """The version of all code of nbkit that a notebook can reach: everything but the command line."""
     import nbkit
-    from nbkit.repro import code_version
 
     names = [module.name for module in pkgutil.walk_packages(nbkit.__path__, "nbkit.")]
     return code_version(*(name for name in sorted(names) if not name.startswith("nbkit.cli")))
-
-
-@cache
-def library_versions() -> dict[str, str]:
-    """Installed versions of the libraries that decide numbers and pictures."""
-    from nbkit.repro import RECORDED
-
-    found = {}
-    for name in RECORDED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
