@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -148,9 +148,12 @@ def table(
         typer.Option(metavar="NAME", help="Only runs on data of this name, where there are several."),
     ] = None,
     metric: Annotated[str, typer.Option(help="What is compared: recall@20, ndcg@10 …")] = "recall@20",
-    split: Annotated[str, typer.Option(help="test, of runs whose test split is open, or valid.")] = "test",
+    split: Annotated[
+        Literal["test", "valid"], typer.Option(help="test, of runs whose test split is open, or valid.")
+    ] = "test",
     masking: Annotated[
-        str, typer.Option(help="Whose items are left out of the ranking: train or train+valid.")
+        Literal["train", "train+valid"],
+        typer.Option(help="Whose items are left out of the ranking: train or train+valid."),
     ] = "train",
     out: Annotated[
         Path | None,
