@@ -63,7 +63,7 @@ def difference_forest(differences: pd.DataFrame, *, metric: str = "", title: str
     of = f" of {metric_label(metric)}" if metric else ""
     fig.update_xaxes(title_text=f"difference{of}, mean over users")
     fig.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.4, -0.6], showgrid=False, zeroline=False)
-    return fig.update_layout(title=title, margin={"r": 96, "t": 92}, legend=LEGEND_ABOVE)
+    return fig.update_layout(title=title, margin={"r": 96, "t": 92}, legend=LEGEND_ABOVE, showlegend=True)
 
 
 def win_tie_loss(table: pd.DataFrame, *, metric: str = "", title: str = "Users won and lost") -> go.Figure:

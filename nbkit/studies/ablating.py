@@ -14,7 +14,7 @@ from nbkit.errors import UserError, nearest
 from nbkit.evaluation.final import METRICS
 from nbkit.models.base import model_class
 from nbkit.runs import RunFolder
-from nbkit.studies.compare import held_out_scores
+from nbkit.studies.gathering import Scored, scores_by_seed
 from nbkit.studies.published import ablations
 from nbkit.studies.study import Names, Settings, Study, ablation
 
@@ -142,23 +142,11 @@ def variant_scores(
         UserError: a run that is not finished or has no such scores, a variant twice, without its whole model or with
             other seeds, models of one condition on different data, or other held-out users than elsewhere.
     """
-    found: dict[Variant, dict[int, np.ndarray]] = {}
-    data: dict[tuple[str, int], tuple[str, str]] = {}
-    held_out: tuple[np.ndarray, str] | None = None
-    for variant, seed, run in variants(runs):
-        title = f"{described(variant)}, seed {seed}"
-        trained = run.read_json("environment.json")["dataset"]["data"]
-        same, other = data.setdefault((variant.noise, seed), (trained, run.id))
-        if trained != same:
-            raise UserError(f"runs {other} and {run.id} ({title}) were trained on different data; expected the same")
-        users, values = held_out_scores(run, metric, split, masking)
-        held_out = held_out or (users, run.id)
-        if not np.array_equal(users, held_out[0]):
-            raise UserError(f"run {run.id} ({title}) has other {split} pairs than run {held_out[1]}; expected the same")
-        by_seed = found.setdefault(variant, {})
-        if seed in by_seed:
-            raise UserError(f"two runs are {title}; expected each variant once")
-        by_seed[seed] = values
+    given = (
+        Scored(variant, variant.noise, seed, f"{described(variant)}, seed {seed}", run)
+        for variant, seed, run in variants(runs)
+    )
+    found = scores_by_seed(given, metric, split=split, masking=masking)
     for variant, by_seed in found.items():
         wanted = sorted(found.get(variant.whole, ()))
         if sorted(by_seed) != wanted:

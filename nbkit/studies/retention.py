@@ -12,7 +12,7 @@ from nbkit.data import corrupt
 from nbkit.errors import UserError, nearest
 from nbkit.evaluation.retention import NoiseCurve, Robustness
 from nbkit.runs import RunFolder
-from nbkit.studies.compare import held_out_scores
+from nbkit.studies.gathering import Scored, scores_by_seed
 
 SHARES, DECIBELS = (0.1, 0.2, 0.3), (20.0, 10.0, 0.0)
 # Rates are those of DA-MRS and its followers; ours start from clean data each, theirs add up.
@@ -60,29 +60,18 @@ def noise_curves(
         UserError: a run that is not finished or has no such scores, several noises in one, a condition twice or not at
             all, models of one condition on different data, or other held-out users than elsewhere.
     """
-    scores: dict[tuple[str, str, float], dict[int, np.ndarray]] = {}  # (model, operator, rate) -> seed -> (U,)
-    data: dict[tuple[str, float, int], tuple[str, str]] = {}
-    held_out: tuple[np.ndarray, str] | None = None
-    for run in runs:
-        settings = run.read_json("settings.json")
-        if len(settings["noise"]) > 1:
-            raise UserError(f"run {run.id} has {len(settings['noise'])} kinds of noise; expected one, or clean data")
-        noise: dict[str, Any] = settings["noise"][0] if settings["noise"] else {"operator": "", "rate": 0}
-        condition, seed = (str(noise["operator"]), float(noise["rate"])), int(settings["seed"])
-        title = f"{settings['model']} seed {seed} {condition[0] or 'clean'}:{condition[1]:g}"
-        trained = run.read_json("environment.json")["dataset"]["data"]
-        same, other = data.setdefault((*condition, seed), (trained, run.id))
-        if trained != same:
-            raise UserError(f"runs {other} and {run.id} ({title}) were trained on different data; expected the same")
-        users, values = held_out_scores(run, metric, split, masking)
-        held_out = held_out or (users, run.id)
-        if not np.array_equal(users, held_out[0]):
-            raise UserError(f"run {run.id} ({title}) has other {split} pairs than run {held_out[1]}; expected the same")
-        by_seed = scores.setdefault((settings["model"], *condition), {})
-        if seed in by_seed:
-            raise UserError(f"two runs are {title}; expected each condition once")
-        by_seed[seed] = values
-    return _curves(scores)
+    return _curves(scores_by_seed(map(_condition, runs), metric, split=split, masking=masking))
+
+
+def _condition(run: RunFolder) -> Scored[tuple[str, str, float]]:
+    """A run by (model, operator, rate); clean data has no operator."""
+    settings = run.read_json("settings.json")
+    if len(settings["noise"]) > 1:
+        raise UserError(f"run {run.id} has {len(settings['noise'])} kinds of noise; expected one, or clean data")
+    noise: dict[str, Any] = settings["noise"][0] if settings["noise"] else {"operator": "", "rate": 0}
+    operator, rate, seed = str(noise["operator"]), float(noise["rate"]), int(settings["seed"])
+    title = f"{settings['model']} seed {seed} {operator or 'clean'}:{rate:g}"
+    return Scored((settings["model"], operator, rate), (operator, rate), seed, title, run)
 
 
 def _curves(scores: dict[tuple[str, str, float], dict[int, np.ndarray]]) -> list[NoiseCurve]:

@@ -265,6 +265,8 @@ def test_the_forest_colours_verdicts_and_never_says_p_is_zero() -> None:
     assert [a.text for a in fig.layout.annotations] == ["p < 0.001", "p = 0.60", "p = 0.020"]
     assert axis_titles(fig) == ["difference of Recall@20, mean over users"]
     assert [p_text(p) for p in (0.0, 0.05, 1.0)] == ["p < 0.001", "p = 0.050", "p = 1.00"]
+    unshown = differences().assign(verdict="no difference shown")
+    assert plots.difference_forest(unshown).layout.showlegend, "one entry alone has no legend unless it is asked for"
 
 
 def test_wins_ties_and_losses_are_shares_of_all_users() -> None:

@@ -135,7 +135,7 @@ def test_scores_are_stacked_in_the_order_of_seeds_and_noise_is_named(make):
             {"without": ("h",), "seed": 3},
             r"diffcl without h has seeds \[0, 3\]; expected those of the whole model: \[0\]",
         ),
-        ({"without": ("h",)}, "two runs are diffcl without h, seed 0; expected each variant once"),
+        ({"without": ("h",)}, "two runs are diffcl without h, seed 0; expected one"),
         ({"model": "bm3", "without": ("inter",), "data": "e"}, "were trained on different data; expected the same"),
         ({"model": "bm3", "users": 59}, "has other test pairs than run run000"),
         ({"without": ("h",), "noise": [("drop_edges", 0.2)]}, "under drop_edges:0.2 has seeds .* it was not run"),

@@ -100,7 +100,7 @@ def test_models_on_other_data_under_the_same_noise_are_refused(make):
     [
         ({"model": "c"}, "no run of c on clean data with seed 1"),
         ({"noise": [("drop_edges", 0.3)], "data": "x"}, "no run of a on drop_edges:0.3 with seed 1"),
-        ({}, "two runs are a seed 0 clean:0; expected each condition once"),
+        ({}, "two runs are a seed 0 clean:0; expected one"),
         ({"noise": [("drop_edges", 0.3), ("gaussian", 3)], "data": "y"}, "has 2 kinds of noise; expected one"),
         ({"model": "c", "users": (0, 1, 3)}, "has other test pairs than run run000"),
         ({"model": "c", "state": "failed.json"}, "is failed; expected a finished run"),
