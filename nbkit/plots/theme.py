@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -20,6 +23,7 @@ __all__ = [
     "ink",
     "interval",
     "legend_entry",
+    "look",
     "metric_label",
     "model_color",
     "model_style",
@@ -99,8 +103,9 @@ def _template(*, ink: str, faint: str, grid: str, paper: str, hover: str) -> go.
     return go.layout.Template(layout=layout)
 
 
+@cache
 def templates() -> dict[str, go.layout.Template]:
-    """The templates ``nbkit`` (light) and ``nbkit_dark``."""
+    """The templates ``nbkit`` (light) and ``nbkit_dark``; made once, a figure takes a copy."""
     return {
         "nbkit": _template(ink="#24292F", faint="#AAB2BB", grid="#ECEFF2", paper="#FFFFFF", hover="#FFFFFF"),
         "nbkit_dark": _template(ink="#D9DEE4", faint="#56606B", grid="#2A323B", paper="#14181D", hover="#222930"),
@@ -136,9 +141,23 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
+# The look of one page among several of one kernel, where somebody said it; else plotly's default counts.
+_LOOK: ContextVar[str | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def look(*, dark: bool) -> Iterator[None]:
+    """Figures made inside are light or dark, whatever the default is; other threads are left alone."""
+    token = _LOOK.set("nbkit_dark" if dark else "nbkit")
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
 def figure(*, height: int = 440) -> go.Figure:
     """An empty figure in the house's look, whatever plotly's default is."""
-    default = pio.templates.default
+    default = _LOOK.get() or pio.templates.default
     name = default if isinstance(default, str) and default.startswith("nbkit") else "nbkit"
     return go.Figure(layout={"template": templates()[name], "height": height})
 

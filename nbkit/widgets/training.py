@@ -6,7 +6,6 @@ State (``TrainingState``) holds what is shown, without drawing; ``bar_html`` com
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from nbkit.runs import RunFolder
 from nbkit.studies.experiment import Experiment, run_experiment
 from nbkit.training.callbacks import Callback, LogProgress, Stop
+from nbkit.widgets.base import headless
 
 
 @dataclass
@@ -130,15 +130,6 @@ class Training:
             raise self._outcome
         assert self._outcome is not None
         return self._outcome
-
-
-def headless() -> bool:
-    """Whether nobody is watching: papermill, nbval or a plain script (``NBKIT_HEADLESS=1`` says so outright)."""
-    if os.environ.get("NBKIT_HEADLESS"):
-        return True
-    from IPython.core.getipython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is None
 
 
 def train(experiment: Experiment, *, interactive: bool | None = None, **options: Any) -> RunFolder:
