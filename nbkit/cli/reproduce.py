@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nbkit.cli import console
-from nbkit.cli.notebooks import laboratory
+from nbkit.cli.notebooks import assignments, laboratory
 from nbkit.paths import figures_dir
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def reproduce(
     ] = "fast",
     only: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Only notebooks of such names: '30*', or '30*,70*'.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter, for the notebooks that have it."),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -60,12 +64,14 @@ def reproduce(
       nbkit reproduce
       nbkit reproduce --only '30*,70*' --force --jobs 1
       nbkit reproduce --data /mnt/data/baby --preset paper --executor pool:4
+      nbkit reproduce --only '30*' -p 'models=["lightgcn", "jbm_diff"]'
     """
     laboratory()
     from nbkit.cli.progress import Live
     from nbkit.notebooks import planning, reproducing
 
-    plan = planning.plan(source, out or figures_dir(), preset=preset, data=data, only=only, executor=executor)
+    out, given = out or figures_dir(), assignments(parameter or [])
+    plan = planning.plan(source, out, preset=preset, data=data, only=only, executor=executor, given=given)
     for name, others in plan.outside().items():
         console.note(f"{name} comes after {', '.join(others)}: not chosen, taken as it is")
     todo = plan.due(force)

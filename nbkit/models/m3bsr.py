@@ -173,7 +173,7 @@ class M3BSR(SequentialRecommender):
         The losses of the denoisers are added up in ``noise``, drawn from the generator.
         """
         masks = {b: history[b].mask for b in self.streams}
-        h = self._embedded(x, history, generator)
+        h = self.embedded(x, history, generator)
 
         def denoise(part: str, denoiser: nn.Module, noisy: tuple[str, str], given: tuple[str, str]) -> Tensor:
             assert isinstance(denoiser, ConditionalDenoiser)
@@ -189,7 +189,8 @@ class M3BSR(SequentialRecommender):
             h["shallow", n] = denoise("behavior", denoiser, ("shallow", n), ("deep", n))
         return h, masks
 
-    def _embedded(self, x: dict[str, Tensor], history: History, generator: torch.Generator | None) -> Tokens:
+    def embedded(self, x: dict[str, Tensor], history: History, generator: torch.Generator | None) -> Tokens:
+        """h ``(B, L, D)`` by stream and modality: rows of x with their positions; a generator drops some out."""
         tokens = {}
         for b in self.streams:
             place, there = history[b].items, history[b].mask[..., None]
@@ -272,7 +273,7 @@ class M3BSR(SequentialRecommender):
             raise UserError(f"m3bsr: no diffusion of {modality!r}; {nearest(modality, self.of_modality)}")
         if behavior not in self.streams:
             raise UserError(f"m3bsr: behavior = {behavior!r}; {nearest(behavior, self.streams)}")
-        h = self._embedded(*self.lookup(history), None)
+        h = self.embedded(*self.lookup(history), None)
         clean, ids, mask = h[behavior, modality], h[behavior, "id"], history[behavior].mask
         denoiser, record = self.of_modality[modality], list[Step]()
         assert isinstance(denoiser, ConditionalDenoiser)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import UserError
+from nbkit.errors import UserError, nearest
 from nbkit.notebooks.graph import Node, chosen, graph_of
 from nbkit.notebooks.parameter_cell import check_parameters, parameters
 from nbkit.notebooks.record import Record
@@ -65,15 +65,18 @@ def plan(
     data: str | None = None,
     only: str | None = None,
     executor: str = "",
+    given: Mapping[str, Any] | None = None,
 ) -> Plan:
     """What is to be executed; nothing is written yet.
 
     Preset, data and executor reach the notebooks that have parameters of such names; the executor also reaches every
-    study that is given none. ``only`` are shell patterns with commas between. What a chosen notebook comes after is
-    executed with it only if it is chosen too.
+    study that is given none. What is ``given`` outdoes the preset, in every notebook that has such a parameter.
+    ``only`` are shell patterns with commas between. What a chosen notebook comes after is executed with it only if it
+    is chosen too.
 
     Raises:
-        UserError: no such notebook, a circle, unknown data, an unknown executor, a value that a parameter cannot have.
+        UserError: no such notebook, a circle, unknown data, an unknown executor, a value that a parameter cannot have,
+            a parameter that none of the notebooks has.
     """
     folder = graph_of(source)
     nodes = chosen(folder, only)
@@ -82,11 +85,16 @@ def plan(
     if executor:
         executor_of(executor)
     wishes = {**PRESETS[preset], "data": data, "executor": executor}
-    wishes = {name: value for name, value in wishes.items() if value}
-    values = {}
-    for name, node in nodes.items():
-        known = [p.name for p in parameters(node.path)]
-        values[name] = check_parameters(node.path, {key: wishes[key] for key in known if key in wishes})
+    wishes = {name: value for name, value in wishes.items() if value} | dict(given or {})
+    known = {name: [p.name for p in parameters(node.path)] for name, node in nodes.items()}
+    for name in given or {}:
+        if not any(name in of for of in known.values()):
+            every = sorted({parameter for of in known.values() for parameter in of})
+            raise UserError(f"parameter {name!r}: none of {len(nodes)} notebooks has it; {nearest(name, every)}")
+    values = {
+        name: check_parameters(node.path, {key: wishes[key] for key in known[name] if key in wishes})
+        for name, node in nodes.items()
+    }
     figures = Path(figures).absolute()
     return Plan(folder, nodes, values, figures, Record(figures), _fingerprint(data), executor)
 

@@ -48,7 +48,7 @@ def item_map(
     panels = list(dict.fromkeys(points["panel"]))
     fig = _panels(panels, notes or {}, title)
     label = label or color
-    groups = _groups(points[color], most)
+    groups = color_groups(points[color], most)
     for number, panel in enumerate(panels):
         part = points[points["panel"] == panel]
         place = {"row": 1, "col": number + 1}
@@ -59,7 +59,7 @@ def item_map(
             _dots(fig, part, marker, place, customdata=value, hovertemplate=hover, showlegend=False)
             continue
         for name, ink in groups.items():
-            own = part[_grouped(part[color], groups) == name]
+            own = part[in_groups(part[color], groups) == name]
             marker = {"color": ink, "size": 5}
             look = {"name": name, "legendgroup": name, "showlegend": _new(fig, name)}
             look["customdata"] = own[color].astype(str)
@@ -99,7 +99,7 @@ def movement_map(
     length = distance.groupby(able["item"]).sum()
     order = length[length > 0].sort_values(kind="stable").index
     drawn = order[np.unique(np.linspace(0, len(order) - 1, min(show, len(order))).round().astype(int))]
-    groups = _groups(moves[color], 9) if color else {"moved": VERMILLION}
+    groups = color_groups(moves[color], 9) if color else {"moved": VERMILLION}
     if groups is None:
         raise UserError(f"movement_map: column {color!r} holds numbers; expected groups")
     for number, panel in enumerate(panels):
@@ -109,7 +109,7 @@ def movement_map(
         _dots(fig, part, faint, place, hovertemplate="%{text}<extra></extra>", **still)
         chosen = part[part["item"].isin(drawn)]
         for name, ink in groups.items():
-            own = chosen[_grouped(chosen[color], groups) == name] if color else chosen
+            own = chosen[in_groups(chosen[color], groups) == name] if color else chosen
             if len(own):
                 _arrows(fig, own, name, ink, place)
     return fig.update_layout(legend={"itemsizing": "constant"})
@@ -180,7 +180,7 @@ def _new(fig: go.Figure, name: str) -> bool:
     return all(trace.name != name for trace in fig.data)
 
 
-def _groups(values: pd.Series, most: int) -> dict[str, str] | None:
+def color_groups(values: pd.Series, most: int) -> dict[str, str] | None:
     """Colours by group, in the order of the legend; None for numbers, which have a scale instead."""
     if pd.api.types.is_bool_dtype(values):
         return dict(_TOUCHED.values())
@@ -192,7 +192,7 @@ def _groups(values: pd.Series, most: int) -> dict[str, str] | None:
     return dict(zip(largest, colors, strict=False)) | ({"other": NEUTRAL} if len(counts) > len(largest) else {})
 
 
-def _grouped(values: pd.Series, groups: Mapping[str, str]) -> pd.Series:
+def in_groups(values: pd.Series, groups: Mapping[str, str]) -> pd.Series:
     if pd.api.types.is_bool_dtype(values):
         return values.map({key: name for key, (name, _) in _TOUCHED.items()})
     text = values.astype(str)

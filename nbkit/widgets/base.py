@@ -8,10 +8,11 @@ import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import traitlets
 
 from nbkit.errors import UserError
@@ -160,7 +161,8 @@ def link(state: traitlets.HasTraits, name: str, control: Any) -> None:
         if not _near(control.value, value):
             if isinstance(value, float):
                 given.append(value)
-            control.value = value
+            with suppress(traitlets.TraitError):  # what a control cannot show, drawing will say more of
+                control.value = value
 
     def to_state(change: Mapping[str, Any]) -> None:
         new, now = change["new"], getattr(state, name)
@@ -231,9 +233,13 @@ def _change(part: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    import numpy as np
-
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         a, b = np.asarray(a), np.asarray(b)
         return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
-    return type(a) is type(b) and bool(a == b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)

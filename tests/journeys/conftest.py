@@ -118,29 +118,39 @@ class Journey:
         self.settle(seconds)
 
     def settle(self, seconds: float = 60) -> None:
-        """Wait until every cell has run."""
-        self.page.wait_for_function(
-            """() => { const cells = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-                       const busy = document.querySelector('.jp-Notebook-ExecutionIndicator');
-                       return cells.length && cells.every(c => !c.textContent.includes('*'))
-                         && busy && busy.dataset.status === 'idle'; }""",
-            timeout=seconds * 1000,
-        )
+        """Wait until every cell has run, or one has failed."""
+        notebook = json.loads((self.lab.folder / self.name).read_text())
+        cells = sum(cell["cell_type"] == "code" for cell in notebook["cells"])
+        end = time.monotonic() + seconds
+        while self.value("get_ipython().execution_count", seconds=seconds) <= cells:
+            failed = self.page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+            assert not failed.count(), failed.first.inner_text()
+            assert time.monotonic() < end, f"{self.name} still runs after {seconds:g} s"
+            time.sleep(0.3)
 
-    def value(self, expression: str) -> Any:
+    def value(self, expression: str, *, seconds: float = 60) -> Any:
         """What an expression is worth in the notebook's kernel, by way of JSON."""
         if self._kernel is None:
-            (session,) = (s for s in self.lab.sessions() if s["path"].endswith(Path(self.name).name))
+            session = self._session()
             file = self.lab.folder / ".runtime" / f"kernel-{session['kernel']['id']}.json"
             self._kernel = BlockingKernelClient(connection_file=str(file))
             self._kernel.load_connection_file()
             self._kernel.start_channels()
             self._kernel.wait_for_ready(timeout=30)
         asked = {"value": f"__import__('json').dumps({expression})"}
-        reply = self._kernel.execute_interactive("", user_expressions=asked, silent=True, timeout=60)
+        reply = self._kernel.execute_interactive("", user_expressions=asked, silent=True, timeout=seconds)
         answer = reply["content"]["user_expressions"]["value"]
         assert answer["status"] == "ok", answer
         return json.loads(_unquoted(answer["data"]["text/plain"]))
+
+    def _session(self) -> dict[str, Any]:
+        """The notebook's session, as soon as the page has begun one."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if found := [s for s in self.lab.sessions() if s["path"] == self.name]:
+                return found[0]
+            time.sleep(0.2)
+        raise AssertionError(f"{self.name} has no kernel after a minute")
 
     def until(self, expression: str, wanted: Callable[[Any], bool], *, seconds: float = 20) -> Any:
         """The kernel's value of an expression as soon as it is what is wanted."""

@@ -281,7 +281,7 @@ def test_a_trajectory_starts_as_noise_and_ends_in_the_last_prediction_of_what_th
     torch.testing.assert_close(way.states[-1], way.predicted[-1])
     with torch.no_grad():
         x, places = model.lookup(past)
-        h = model._embedded(x, places, None)
+        h = model.embedded(x, places, None)
         process = model.of_modality["text"].process
         noise = torch.randn(h["shallow", "text"].shape, generator=repro.generator(3, "x"))
         torch.testing.assert_close(way.states[0], process.q_sample(h["shallow", "text"], 20, noise))

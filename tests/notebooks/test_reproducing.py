@@ -248,6 +248,21 @@ def test_only_means_only_and_says_what_was_left_out(
     assert statuses(reproduce()) == {"a": "done", "b": "done"}, "b ran before there was an a"
 
 
+def test_a_given_parameter_outdoes_the_preset_where_there_is_one(
+    add: Callable[..., Path], kernels: Kernels, tmp_path: Path
+) -> None:
+    add("a", "a.png", parameters="epochs: int = 3  # most\nmodels: list[str] = ['bpr']  # which")
+    add("b", "b.png")
+    source, figures = tmp_path / "notebooks", tmp_path / "figures"
+    planned = plan(source, figures, preset="paper", given={"epochs": "7", "models": '["bm3"]'})
+    assert planned.values == {"a": {"epochs": 7, "models": ["bm3"]}, "b": {}}
+    assert plan(source, figures, preset="paper").values["a"] == {"epochs": 1000}
+    with pytest.raises(UserError, match=r"parameter 'epoch': none of 2 notebooks has it; did you mean 'epochs'"):
+        plan(source, figures, given={"epoch": "7"})
+    with pytest.raises(UserError, match=r"epochs = 'many'"):
+        plan(source, figures, given={"epochs": "many"})
+
+
 def test_what_changed_since_is_out_of_date_with_all_behind_it(
     add: Callable[..., Path], reproduce: Callable[..., dict[str, Outcome]], kernels: Kernels, tmp_path: Path
 ) -> None:
