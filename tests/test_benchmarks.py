@@ -639,6 +639,19 @@ def test_unknown_case_names_the_nearest() -> None:
         cases.choose(["lightgcn2"], cases.CASES)
 
 
+def test_every_instrument_answers_and_is_timed(quick: Any) -> None:
+    from benchmarks import instruments
+
+    rows = instruments.measure(items=60, width=8, bench=quick).rows
+    assert [(row["instrument"], row["moves"]) for row in rows] == [move[:2] for move in instruments.MOVES]
+    assert all(row["ms"] > 0 for row in rows)
+    with (
+        mock.patch.object(instruments, "MOVES", (("player", "frame", (99, 100)),)),
+        pytest.raises(UserError, match="player, frame: frame = "),
+    ):
+        instruments.measure(items=60, width=8, bench=quick)
+
+
 def test_studies_are_listed_planned_and_timed_beside_their_training(quick: Any) -> None:
     from benchmarks import studies
 

@@ -112,6 +112,7 @@ class Journey:
         page = self.page
         page.goto(self.lab.url(f"lab/tree/{self.name}?reset"))
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
+        assert self.value("1") == 1, "the kernel is there"
         page.keyboard.press("Control+b")  # the file list goes: the notebook has the page to itself
         page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
         page.locator('li[data-command="runmenu:run-all"]').click()
