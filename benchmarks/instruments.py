@@ -25,7 +25,6 @@ def shop(items: int, width: int) -> MultimodalDataset:
     train = Interactions(users, generator.integers(0, items, len(users)))
     held = Interactions(np.arange(items), generator.integers(0, items, items))
     names = {"title": [f"item {n}" for n in range(items)], "category": [f"kind {n % 8}" for n in range(items)]}
-    table = pd.DataFrame(names)
     ids = np.array([str(n) for n in range(items)])
     features = {"text": generator.standard_normal((items, width), dtype=np.float32)}
     return MultimodalDataset(
