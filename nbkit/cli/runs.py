@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Runs: list, show, compare, table, export, and the path of one.", no_args_is_help=True)
 
-_COLUMNS = {
-    "run": "run",
-    "status": "status",
-    "model": "model",
-    "dataset": "data",
-    "seed": "seed",
-    "fit.epochs": "epochs",
-    "valid.train.recall@20": "valid recall@20",
-    "test.train.recall@20": "test recall@20",
-    "test.train+valid.recall@20": "test, valid masked",
-}
-
 
 @app.command("list")
 def list_runs(
@@ -45,7 +33,7 @@ def list_runs(
       nbkit runs list
       nbkit runs list --model lightgcn --status done
     """
-    from nbkit.studies.store import RunStore
+    from nbkit.studies.store import RunStore, read_by_people
 
     store = RunStore(root)
     table = store.frame()
@@ -55,26 +43,8 @@ def list_runs(
     if table.empty:
         console.say(f"no such run in {str(store.root)!r}; `nbkit train lightgcn` makes one")
         return
-    table["noise"] = [_noise(value) for value in table["noise"]] if "noise" in table else ""
-    columns = {
-        name: label
-        for name, label in {**_COLUMNS, "noise": "noise"}.items()
-        if name in table and table[name].replace("", None).notna().any()
-    }
-    ordered = table.sort_values([c for c in ("model", "dataset", "seed") if c in table])
-    rows = zip(*(_cells(name, ordered[name].tolist()) for name in columns), strict=True)
-    console.print_table(list(columns.values()), list(rows))
-
-
-def _cells(name: str, values: list[Any]) -> list[Any]:
-    """A column as it is shown; counts have become floats where another run has none."""
-    counted = name in ("seed", "fit.epochs")
-    return [int(value) if counted and value == value else value for value in values]
-
-
-def _noise(value: Any) -> str:
-    """Noise of a run's settings in the words of the command line."""
-    return ", ".join(f"{n['operator']}:{n['rate']:g}" for n in value) if isinstance(value, list) else ""
+    listed = read_by_people(table)
+    console.print_table(listed.columns.tolist(), listed.astype(object).where(listed.notna(), None).to_numpy().tolist())
 
 
 @app.command()

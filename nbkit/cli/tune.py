@@ -176,6 +176,7 @@ def _report(
 ) -> None:
     """The trials of one model, best first, and the command that trains the best one over seeds."""
     from nbkit.studies import tuning
+    from nbkit.studies.commands import train_command
 
     whole = {name: table[name].map(lambda v: f"{v:.0f}", na_action="ignore") for name in WHOLE if name in table}
     columns = ["settings", "score", *WHOLE, "run", "note"]
@@ -187,7 +188,7 @@ def _report(
     console.print_table(heads, table.assign(**whole).reindex(columns=columns).to_numpy().tolist(), title=title)
     best = tuning.best(table, root=root)
     if best is not None:
-        console.say(f"best: {tuning.command(replace(best, data=data), preset)}\n")
+        console.say(f"best: {train_command(replace(best, data=data), preset=preset)}\n")
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -32,6 +32,40 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+# What people want to know of a run, and what they call it.
+_COLUMNS = {
+    "run": "run",
+    "status": "status",
+    "model": "model",
+    "dataset": "data",
+    "seed": "seed",
+    "fit.epochs": "epochs",
+    "valid.train.recall@20": "valid recall@20",
+    "test.train.recall@20": "test recall@20",
+    "test.train+valid.recall@20": "test, valid masked",
+    "noise": "noise",
+}
+
+
+def read_by_people(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of :meth:`RunStore.frame` that people read, under their names, by model, data and seed.
+
+    Columns that nothing stands in are left out; counts are whole numbers although some run has none.
+    """
+    table = frame.copy()
+    if "noise" in table:
+        table["noise"] = table["noise"].map(_noise)
+    table = table.sort_values([column for column in ("model", "dataset", "seed") if column in table])
+    kept = [name for name in _COLUMNS if name in table and table[name].replace("", None).notna().any()]
+    whole = {name: table[name].astype("Int64") for name in ("seed", "fit.epochs") if name in kept}
+    return table.assign(**whole)[kept].rename(columns=_COLUMNS).reset_index(drop=True)
+
+
+def _noise(value: Any) -> str:
+    """Noise of a run's settings in the words of the command line."""
+    return ", ".join(f"{n['operator']}:{n['rate']:g}" for n in value) if isinstance(value, list) else ""
+
+
 class RunStore:
     """The runs below a folder. Many processes may write runs; nobody shares a file, so nothing needs a server."""
 

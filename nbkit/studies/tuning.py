@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -240,19 +239,6 @@ def _importance(search: Search, trials: pd.DataFrame) -> dict[str, float]:
             "importance needs scikit-learn, which is not installed; install nbkit with its extra 'lab'"
         ) from None
     return {name: float(shares.get(name, 0.0)) for name in distributions}
-
-
-def command(experiment: Experiment, preset: Path | None = None) -> str:
-    """What trains an experiment's settings over seeds and opens the test split then: an ``nbkit train`` line."""
-    parts = [f"nbkit train {experiment.model} --data {shlex.quote(experiment.data)}"]
-    if preset is not None:
-        parts += [f"--preset {shlex.quote(str(preset))}"]
-    else:
-        targets = (model_class(experiment.model), experiment.model_settings), (TrainSettings, vars(experiment.training))
-        for option, (target, values) in zip(("--set", "--train"), targets, strict=True):
-            changed = departures(target, values)
-            parts += [f"{option} {shlex.quote(config.assignments({name: v}))}" for name, v in changed.items()]
-    return " ".join([*parts, "--seeds 0,1,2 --test"])
 
 
 def _journal(search: Search, root: Path | None, datasets: Datasets) -> Journal:

@@ -195,7 +195,7 @@ class ModelArena(Instrument):
         table = tables.table(found, digits=3)
         title = f"<p><b>{len(self.state.selected)} selected users</b> beside the others</p>"
         note = "<p>Selected by eye: p-values lead to questions here, not to answers.</p>"
-        self._who.value = title + table.to_html(index=False, border=0) + note
+        self._who.value = title + table.to_html(index=False, border=0, justify="left") + note
 
     def _mark(self) -> None:
         """Selected users stand out on the cloud."""

@@ -214,7 +214,8 @@ class Picture:
             else:
                 self.widget.data = []
                 self.widget.add_traces(new)
-            _change(self.widget.layout, figure.layout.to_plotly_json())
+            # a new height alone would make plotly forget to fill its place
+            _change(self.widget.layout, {"autosize": True, **figure.layout.to_plotly_json()})
 
     def lines_to(self, x: float) -> None:
         """Move the figure's lines to x and leave all else: for a cursor, which follows a hand."""

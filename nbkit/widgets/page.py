@@ -27,3 +27,32 @@ class PageTheme(anywidget.AnyWidget):
     export default { render };
     """
     dark = traitlets.Bool(False).tag(sync=True)
+
+
+class CopyText(anywidget.AnyWidget):
+    """Text in a box with a button that copies it; nothing where there is no text."""
+
+    _esm = """
+    function render({ model, el }) {
+      const text = document.createElement("textarea");
+      text.readOnly = true; text.rows = 3; text.setAttribute("aria-label", "command");
+      text.style.cssText = "width:100%;box-sizing:border-box;font:12px/1.4 monospace;resize:vertical;" +
+        "background:transparent;color:inherit;border:1px solid #8886;border-radius:4px;padding:6px";
+      const button = document.createElement("button");
+      button.textContent = "Copy as command"; button.className = "jupyter-button widget-button";
+      button.onclick = async () => {
+        text.select();
+        try { await navigator.clipboard.writeText(text.value); } catch { document.execCommand("copy"); }
+        button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy as command"; }, 1500);
+      };
+      const read = () => {
+        text.value = model.get("text");
+        el.style.display = text.value ? "block" : "none";
+      };
+      model.on("change:text", read);
+      el.append(text, button);
+      read();
+    }
+    export default { render };
+    """
+    text = traitlets.Unicode("").tag(sync=True)

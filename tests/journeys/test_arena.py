@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.journeys.conftest import Journey
+from tests.journeys.laboratory import Journey
 
 
 def test_the_losers_are_lassoed(journey: Callable[..., Journey]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.journeys.conftest import Journey
+from tests.journeys.laboratory import Journey
 
 
 def test_a_shopper_is_inspected(journey: Callable[..., Journey]) -> None:

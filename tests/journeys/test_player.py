@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.journeys.conftest import Journey
+from tests.journeys.laboratory import Journey
 
 FIRST = "() => document.querySelector('.nbkit-instrument .js-plotly-plot').data[0].x[0]"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.journeys.conftest import Journey
+from tests.journeys.laboratory import Journey
 
 
 def test_a_schedule_is_designed_by_hand(journey: Callable[..., Journey]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
-from nbkit import config, repro
+from nbkit import repro
 from nbkit.data import catalog
 from nbkit.errors import UserError
 from nbkit.evaluation import final
@@ -17,7 +15,7 @@ from nbkit.runs import RunFolder
 from nbkit.studies import presets
 from nbkit.studies.datasets import Datasets
 from nbkit.studies.experiment import Experiment
-from nbkit.studies.tuning import best, command, preset_of, ranked, search_for, tune
+from nbkit.studies.tuning import best, preset_of, ranked, search_for, tune
 from nbkit.training.loop import TrainSettings
 
 TINY = "boutique:tiny"
@@ -72,17 +70,6 @@ def test_ranges_are_positive_floats_the_start_among_them_and_all_else_are_choice
     assert space.distributions()["lr"] == FloatDistribution(5e-4, 0.1, log=True)
     assert space.label(space.origin) == "start"
     assert space.label({"reg": 0.2, "lr": 0.1}) == "reg=0.2 lr=0.1"
-
-
-def test_the_command_of_an_experiment_makes_the_same_experiment():
-    for experiment in planned("diffmm", preset="sports", training={"patience": 5, "lr": 0.00123456789})[:3]:
-        experiment = replace(experiment, data="my shop")
-        words = shlex.split(command(experiment))
-        assert words[:5] == ["nbkit", "train", "diffmm", "--data", "my shop"]
-        given = {option: [b for a, b in pairwise(words) if a == option] for option in ("--set", "--train")}
-        settings = config.parse_assignments(model_class("diffmm"), given["--set"], where="--set")
-        training = TrainSettings(**config.parse_assignments(TrainSettings, given["--train"], where="--train"))
-        assert replace(experiment, model_settings=settings, training=training) == experiment
 
 
 def test_the_best_is_best_on_validation_and_the_test_split_stays_sealed(datasets, tmp_path):
