@@ -205,7 +205,10 @@ class Picture:
         self.label = label
 
     def show(self, figure: go.Figure) -> None:
-        """Draw a figure; traces of the same kinds in the same order are changed, else all are replaced."""
+        """Draw a figure; traces of the same kinds in the same order are changed, else all are replaced.
+
+        It should be as high as the one before: told of a new height, plotly no longer fills the width of its place.
+        """
         old, new = self.widget.data, figure.data
         with self.widget.batch_update():
             if [trace.type for trace in old] == [trace.type for trace in new]:
@@ -214,8 +217,7 @@ class Picture:
             else:
                 self.widget.data = []
                 self.widget.add_traces(new)
-            # a new height alone would make plotly forget to fill its place
-            _change(self.widget.layout, {"autosize": True, **figure.layout.to_plotly_json()})
+            _change(self.widget.layout, figure.layout.to_plotly_json())
 
     def lines_to(self, x: float) -> None:
         """Move the figure's lines to x and leave all else: for a cursor, which follows a hand."""

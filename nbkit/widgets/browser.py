@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from ipywidgets import Widget
 
+_HEIGHT = 440  # of the curves, with or without a run
+
 
 class BrowserState(traitlets.HasTraits):
     """Which runs are looked at, by id: one is shown, two and more are compared."""
@@ -97,9 +99,10 @@ class RunBrowser(Instrument):
                 settings = run.read_json("settings.json")
                 name = f"{settings['model']} seed {settings['seed']} ({run.id[:6]})"
                 histories.append(run.read_table("history.parquet").assign(run=name))
-        return (
-            training_curves(pd.concat(histories, ignore_index=True)) if histories else no_data(why="no run is selected")
+        found = (
+            training_curves(pd.concat(histories, ignore_index=True)) if histories else no_data(why="no run selected")
         )
+        return found.update_layout(title={"text": ""}, height=_HEIGHT)
 
     def content(self) -> Widget:
         from ipywidgets import HTML, Button, HBox, Layout, VBox

@@ -165,7 +165,6 @@ def test_a_picture_is_changed_in_place_and_only_where_it_differs() -> None:
     assert picture.widget.data[0] is trace
     assert list(trace.y) == [3, 9]
     assert picture.widget.layout.title.text == "two"
-    assert picture.widget.layout.autosize, "it fills its place"
     picture.show(go.Figure(go.Bar(x=[1], y=[2])))
     assert [each.type for each in picture.widget.data] == ["bar"]
     assert picture.widget.layout.title.text is None
