@@ -68,7 +68,7 @@ class Lab:
         return f"http://127.0.0.1:{self.port}/{path}{'&' if '?' in path else '?'}token={self.token}"
 
     def _wait(self) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(self.url("api/status"), timeout=5).read()
@@ -79,7 +79,7 @@ class Lab:
                 time.sleep(0.2)
 
     def sessions(self) -> list[dict[str, Any]]:
-        found = json.loads(urllib.request.urlopen(self.url("api/sessions"), timeout=10).read())
+        found = json.loads(urllib.request.urlopen(self.url("api/sessions"), timeout=60).read())
         return list(found)
 
     def close(self) -> None:
@@ -97,15 +97,16 @@ class Journey:
     def __init__(self, lab: Lab, page: Any, name: str) -> None:
         self.lab, self.page, self.name = lab, page, name
         self.complaints: list[str] = []
+        page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
         page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self._kernel: BlockingKernelClient | None = None
 
-    def open(self, *, seconds: float = 240) -> None:
+    def open(self, *, seconds: float = 600) -> None:
         """Open the notebook, run all of it, and wait until it is done."""
         page = self.page
         page.goto(self.lab.url(f"lab/tree/{self.name}?reset"))
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
         assert self.value("1") == 1, "the kernel is there"
         page.keyboard.press("Control+b")  # the file list goes: the notebook has the page to itself
         page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
@@ -123,7 +124,7 @@ class Journey:
             assert time.monotonic() < end, f"{self.name} still runs after {seconds:g} s"
             time.sleep(0.3)
 
-    def value(self, expression: str, *, seconds: float = 60) -> Any:
+    def value(self, expression: str, *, seconds: float = 120) -> Any:
         """What an expression is worth in the notebook's kernel, by way of JSON."""
         if self._kernel is None:
             session = self._session()
@@ -131,7 +132,7 @@ class Journey:
             self._kernel = BlockingKernelClient(connection_file=str(file))
             self._kernel.load_connection_file()
             self._kernel.start_channels()
-            self._kernel.wait_for_ready(timeout=30)
+            self._kernel.wait_for_ready(timeout=90)
         asked = {"value": f"__import__('json').dumps({expression})"}
         reply = self._kernel.execute_interactive("", user_expressions=asked, silent=True, timeout=seconds)
         answer = reply["content"]["user_expressions"]["value"]
@@ -140,14 +141,14 @@ class Journey:
 
     def _session(self) -> dict[str, Any]:
         """The notebook's session, as soon as the page has begun one."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if found := [s for s in self.lab.sessions() if s["path"] == self.name]:
                 return found[0]
             time.sleep(0.2)
-        raise AssertionError(f"{self.name} has no kernel after a minute")
+        raise AssertionError(f"{self.name} has no kernel after two minutes")
 
-    def until(self, expression: str, wanted: Callable[[Any], bool], *, seconds: float = 20) -> Any:
+    def until(self, expression: str, wanted: Callable[[Any], bool], *, seconds: float = 90) -> Any:
         """The kernel's value of an expression as soon as it is what is wanted."""
         end = time.monotonic() + seconds
         while not wanted(found := self.value(expression)):
@@ -188,7 +189,7 @@ class Journey:
             self._kernel.stop_channels()
         for session in self.lab.sessions():
             kernel = self.lab.url(f"api/kernels/{session['kernel']['id']}")
-            urllib.request.urlopen(urllib.request.Request(kernel, method="DELETE"), timeout=20).read()
+            urllib.request.urlopen(urllib.request.Request(kernel, method="DELETE"), timeout=60).read()
 
 
 def _unquoted(text: str) -> str:

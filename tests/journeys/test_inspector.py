@@ -32,7 +32,7 @@ def test_a_shopper_is_inspected(journey: Callable[..., Journey]) -> None:
     alert.wait_for(state="hidden")
     assert lab.value(f"{item} in set(inspector.lists()['jbm_diff']['item'])")
     page.locator('.widget-checkbox:has-text("split the scores") input').click()
-    page.locator(".nbkit-instrument .js-plotly-plot .legendtext", has_text="ids and clicks").wait_for(timeout=60_000)
+    page.locator(".nbkit-instrument .js-plotly-plot .legendtext", has_text="ids and clicks").wait_for()
     lab.shot("inspector-split")
     lab.theme("JupyterLab Dark")
     lab.until("inspector.dark", bool)
