@@ -129,7 +129,8 @@ class RunBrowser(Instrument):
         self._rows, self._table.selected_rows = [], []  # row numbers of before mean nothing now
         self._rows = listed["run"].tolist()
         shown = listed.assign(run=listed["run"].str[:8])
-        self._table.update(shown.round(4))
+        shown = shown.round(4).astype(object)
+        self._table.update(shown.where(shown.notna(), ""))
         self.state.selected = ()
 
     def _chosen(self) -> None:

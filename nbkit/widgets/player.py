@@ -160,9 +160,9 @@ class DenoisingPlayer(Instrument):
         else:
             self._move(points)
             self._curves.lines_to(state.frame)
-        self._where.value = (
-            f"step <b>{film.steps[state.frame]}</b> of {film.steps[0]} · SNR {film.snr[state.frame]:.3g}"
-        )
+        step, snr = film.steps[state.frame], film.snr[state.frame]
+        left = f"SNR {snr:.3g}" if step else "no noise left"
+        self._where.value = f"step <b>{step}</b> of {film.steps[0]} · {left}"
         item = int(film.items[state.point])
         own = [Card(item, "the chosen one", "hit")]
         near = [Card(int(other), "itself" if other == item else "") for other in self.near(4)]

@@ -43,6 +43,7 @@ def journey(lab: Lab, chromium: Any) -> Iterator[Callable[..., Journey]]:
     opened: list[Journey] = []
 
     def start(name: str, *, width: int = 1280, height: int = 900) -> Journey:
+        lab.fresh()
         page = chromium.new_context(viewport={"width": width, "height": height}).new_page()
         begun = Journey(lab, page, f"explore/{name}.ipynb")
         opened.append(begun)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,6 +82,12 @@ class Lab:
     def sessions(self) -> list[dict[str, Any]]:
         found = json.loads(urllib.request.urlopen(self.url("api/sessions"), timeout=60).read())
         return list(found)
+
+    def fresh(self) -> None:
+        """Forget the runs of a journey before, and the theme that it chose: journeys may come in any order."""
+        shutil.rmtree(self.folder / "runs", ignore_errors=True)
+        for chosen in (self.folder / ".lab").rglob("themes.jupyterlab-settings"):
+            chosen.unlink()
 
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)

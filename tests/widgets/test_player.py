@@ -65,7 +65,8 @@ def test_a_frame_shows_every_point_where_the_film_has_it(player: DenoisingPlayer
         np.testing.assert_allclose(on_page[point], xy)
     assert player._cloud.widget.layout.xaxis.range == reach
     assert [shape.x0 for shape in player._curves.widget.layout.shapes] == [frame, frame]
-    assert f"step <b>{film.steps[frame]}</b>" in player._where.value
+    left = "no noise left" if frame == 3 else f"SNR {film.snr[frame]:.3g}"
+    assert player._where.value == f"step <b>{film.steps[frame]}</b> of 3 · {left}"
 
 
 def test_choosing_a_point_draws_its_way_and_shows_its_item(player: DenoisingPlayer, film: Film) -> None:
